@@ -1,0 +1,43 @@
+//! What crosses between a ganger supervisor and its worker processes.
+//!
+//! This crate is the language both ends speak: the [`Call`] trait and the payload codec, the messages of each
+//! direction, the frames that carry them, the buffered ends of a link, and the page of memory that supervisor
+//! and worker share. It starts no process, owns no thread and decides nothing.
+//!
+//! Users meet [`Call`], [`Failure`], [`JobId`] and [`Event`](ToSupervisor::Event) names through the crates
+//! `ganger` and `ganger-worker`; the rest is for those two crates, and for a worker written without them.
+//! `docs/protocol.md` in the repository describes the bytes exactly.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("ganger runs on Linux (kernel 5.4 or newer) only: it stands on pidfds, memfds and SCM_RIGHTS");
+
+mod call;
+mod failure;
+mod fds;
+mod frame;
+mod id;
+mod inbox;
+mod message;
+mod outbox;
+mod shared;
+mod time;
+
+pub use call::{Call, CodecError, decode, encode};
+pub use failure::{Failure, FailureKind, RetryHint};
+pub use fds::{MAX_FDS, read_into, receive_with_fds, ring, send_with_fds, silence, write_from};
+pub use frame::{Frame, FrameError, HEADER_LEN, Header, Kind, LARGE_PAYLOAD, Limits, MAX_HEAD, Payload};
+pub use id::{Epoch, Generation, JobId, Ordinal};
+pub use inbox::{Growth, Inbox};
+pub use message::{
+    Answer, AnswerHead, Answered, Cancel, EventHead, MAGIC, Ready, RequestHead, SupervisorHello, ToSupervisor,
+    ToWorker, VERSION, WorkerHello,
+};
+pub use outbox::{Body, Outbox};
+pub use shared::{Mark, MarkMoved, Page, PageError, Slot, Vitals};
+pub use time::Time;
+
+/// The environment variable that tells a program it was started as a worker.
+///
+/// Its value is the process id of the supervisor, in decimal. A worker believes it only when its parent has
+/// that id and its standard input is a socket.
+pub const WORKER_ENV: &str = "GANGER_WORKER";

@@ -1,0 +1,244 @@
+//! The writing end of a link: frames in, as few writes as possible out.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+use postcard::ser_flavors::Flavor;
+use serde::Serialize;
+
+use crate::frame::HEADER_LEN;
+use crate::{Header, Kind, LARGE_PAYLOAD};
+
+/// A segment is closed when it has grown to this, so that no segment is copied to grow without end.
+const SEGMENT: usize = 256 * 1024;
+
+/// The most pieces handed to one vectored write.
+const MAX_PIECES: usize = 64;
+
+/// A payload on its way out.
+#[derive(Clone, Debug)]
+pub enum Body<'a> {
+    /// Copied behind the head.
+    Copy(&'a [u8]),
+    /// Written by reference from [`LARGE_PAYLOAD`] bytes on, copied below.
+    Share(Bytes),
+}
+
+impl Body<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Body::Copy(bytes) => bytes.len(),
+            Body::Share(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// The writing end of a link: frames are appended, then written together.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    segments: VecDeque<Segment>,
+    /// How much of the first segment has been written.
+    written: usize,
+    /// Bytes not yet written.
+    pending: usize,
+    /// An empty buffer kept for the next segment.
+    spare: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Copied(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Segment {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Segment::Copied(bytes) => bytes,
+            Segment::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Outbox {
+    /// An empty outbox.
+    #[must_use]
+    pub fn new() -> Outbox {
+        Outbox::default()
+    }
+
+    /// Bytes not yet written.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Whether everything has been written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pending == 0
+    }
+
+    /// Appends a frame without descriptors.
+    ///
+    /// # Panics
+    /// When the head is over [`MAX_HEAD`](crate::MAX_HEAD): callers check the names and headers they put in.
+    pub fn frame(&mut self, kind: Kind, head: &(impl Serialize + ?Sized), body: Body<'_>) {
+        self.frame_with_fds(kind, 0, head, body);
+    }
+
+    /// Appends a frame that says `fds` descriptors come with it.
+    ///
+    /// # Panics
+    /// As [`frame`](Outbox::frame).
+    pub fn frame_with_fds(&mut self, kind: Kind, fds: u8, head: &(impl Serialize + ?Sized), body: Body<'_>) {
+        let payload = body.len();
+        let open = self.open_segment();
+        let begin = open.len();
+        open.extend_from_slice(&[0; HEADER_LEN]);
+        postcard::serialize_with_flavor(head, Tail(open)).expect("the fields of a message always encode");
+        let head = open.len() - begin - HEADER_LEN;
+        let header = Header { kind, fds, head, payload };
+        open[begin..begin + HEADER_LEN].copy_from_slice(&header.to_bytes());
+        match body {
+            Body::Copy(bytes) => open.extend_from_slice(bytes),
+            Body::Share(bytes) if bytes.len() < LARGE_PAYLOAD => open.extend_from_slice(&bytes),
+            Body::Share(bytes) => self.segments.push_back(Segment::Shared(bytes)),
+        }
+        self.pending += header.frame_len();
+    }
+
+    /// Hands the bytes to `write`, piece by piece, until there are none left or it would block.
+    ///
+    /// # Errors
+    /// Those of `write`, except [`io::ErrorKind::WouldBlock`], which ends the writing and is no error.
+    pub fn flush(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<()> {
+        while !self.is_empty() {
+            match write(&self.pieces()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that is not yet written, as one buffer: for links in memory.
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.pending);
+        for piece in &self.pieces_from_all() {
+            all.extend_from_slice(piece);
+        }
+        self.advance(self.pending);
+        all
+    }
+
+    fn open_segment(&mut self) -> &mut Vec<u8> {
+        let open = matches!(self.segments.back(), Some(Segment::Copied(bytes)) if bytes.len() < SEGMENT);
+        if !open {
+            self.segments.push_back(Segment::Copied(std::mem::take(&mut self.spare)));
+        }
+        match self.segments.back_mut() {
+            Some(Segment::Copied(bytes)) => bytes,
+            Some(Segment::Shared(_)) | None => unreachable!("an open segment was just ensured"),
+        }
+    }
+
+    fn pieces(&self) -> Vec<IoSlice<'_>> {
+        let first = self.segments.front().map(|segment| &segment.bytes()[self.written..]);
+        let rest = self.segments.iter().skip(1).map(Segment::bytes);
+        first.into_iter().chain(rest).take(MAX_PIECES).map(IoSlice::new).collect()
+    }
+
+    fn pieces_from_all(&self) -> Vec<&[u8]> {
+        let first = self.segments.front().map(|segment| &segment.bytes()[self.written..]);
+        first.into_iter().chain(self.segments.iter().skip(1).map(Segment::bytes)).collect()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.pending -= count;
+        while let Some(first) = self.segments.front() {
+            let left = first.bytes().len() - self.written;
+            if count < left {
+                self.written += count;
+                return;
+            }
+            count -= left;
+            self.written = 0;
+            if let Some(Segment::Copied(mut bytes)) = self.segments.pop_front() {
+                bytes.clear();
+                if bytes.capacity() <= SEGMENT {
+                    self.spare = bytes;
+                }
+            }
+        }
+    }
+}
+
+/// Serializes behind what a buffer already holds.
+struct Tail<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Tail<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_writes_lose_and_repeat_nothing() {
+        let mut outbox = Outbox::new();
+        let large = Bytes::from(vec![7; LARGE_PAYLOAD * 2]);
+        for index in 0..50u32 {
+            outbox.frame(Kind::Request, &index, Body::Copy(&[index as u8; 100]));
+            outbox.frame(Kind::Request, &index, Body::Share(large.clone()));
+        }
+        let pending = outbox.pending();
+        let mut seen = Vec::new();
+        let mut turn = 0;
+        outbox
+            .flush(|pieces| {
+                turn += 1;
+                let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+                let take = all.len().min(1 + turn * 997);
+                seen.extend_from_slice(&all[..take]);
+                Ok(take)
+            })
+            .expect("the writer takes everything");
+        assert_eq!(seen.len(), pending);
+        assert!(outbox.is_empty());
+        let mut inbox = crate::Inbox::new(crate::Limits::default(), crate::Growth::AtOnce);
+        inbox.push(&seen);
+        let mut count = 0;
+        while inbox.next_frame().expect("valid").is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 100);
+    }
+
+    #[test]
+    fn would_block_keeps_the_rest_for_later() {
+        let mut outbox = Outbox::new();
+        outbox.frame(Kind::Drain, &(), Body::Copy(&[]));
+        outbox.flush(|_| Err(io::ErrorKind::WouldBlock.into())).expect("not an error");
+        assert_eq!(outbox.pending(), HEADER_LEN);
+    }
+}
