@@ -2,6 +2,7 @@
 
 use std::any::type_name;
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -77,6 +78,39 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
         .map_err(|error| CodecError::Encode { type_name: type_name::<T>(), reason: error.to_string() })
 }
 
+/// Encodes `value` as a payload behind what `buffer` already holds: for a buffer that is used again and again.
+///
+/// # Errors
+/// As [`encode`]; the buffer is then as it was.
+pub fn encode_onto<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<(), CodecError> {
+    let before = buffer.len();
+    postcard::serialize_with_flavor(value, Tail(buffer)).map_err(|error| {
+        buffer.truncate(before);
+        CodecError::Encode { type_name: type_name::<T>(), reason: error.to_string() }
+    })
+}
+
+/// Serializes behind what a buffer already holds.
+pub(crate) struct Tail<'a>(pub(crate) &'a mut Vec<u8>);
+
+impl Flavor for Tail<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
 /// Decodes a payload that must be exactly one `T`.
 ///
 /// # Errors
@@ -104,6 +138,23 @@ mod tests {
         bytes.push(0);
         let error = decode::<u16>(&bytes).expect_err("one byte is left");
         assert_eq!(error, CodecError::LeftOver { type_name: "u16", length: 2, left: 1 });
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_encoded_leaves_the_buffer_as_it_was() {
+        struct Refuses;
+        impl Serialize for Refuses {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::{Error, SerializeSeq};
+                let mut seq = serializer.serialize_seq(Some(1))?;
+                seq.serialize_element(&7u8)?;
+                Err(S::Error::custom("no"))
+            }
+        }
+        let mut buffer = vec![1, 2];
+        encode_onto(&7u8, &mut buffer).expect("encodes");
+        encode_onto(&Refuses, &mut buffer).expect_err("refuses");
+        assert_eq!(buffer, [1, 2, 7]);
     }
 
     #[test]

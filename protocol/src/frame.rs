@@ -157,6 +157,12 @@ pub enum FrameError {
         /// What the decoder said.
         reason: String,
     },
+    /// A Hello of another version of the protocol.
+    #[error("the other end speaks version {theirs} of the protocol, this library version {}", crate::VERSION)]
+    Version {
+        /// The version that the Hello names.
+        theirs: u16,
+    },
     /// The frame announces descriptors where none may come.
     #[error("{kind:?} with {count} descriptors")]
     Descriptors {
@@ -299,7 +305,10 @@ mod tests {
     #[test]
     fn messages_without_payload_have_none() {
         let bytes = [1, 0, 0, 0, Kind::Busy as u8, 0, 0, 0];
-        assert!(matches!(Header::parse(bytes, &Limits::default()), Err(FrameError::TooLarge { limit: 0, .. })));
+        assert!(matches!(
+            Header::parse(bytes, &Limits::default()),
+            Err(FrameError::TooLarge { limit: 0, .. })
+        ));
     }
 
     #[test]

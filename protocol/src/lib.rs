@@ -22,15 +22,15 @@ mod outbox;
 mod shared;
 mod time;
 
-pub use call::{Call, CodecError, decode, encode};
+pub use call::{Call, CodecError, decode, encode, encode_onto};
 pub use failure::{Failure, FailureKind, RetryHint};
 pub use fds::{MAX_FDS, read_into, receive_with_fds, ring, send_with_fds, silence, write_from};
 pub use frame::{Frame, FrameError, HEADER_LEN, Header, Kind, LARGE_PAYLOAD, Limits, MAX_HEAD, Payload};
 pub use id::{Epoch, Generation, JobId, Ordinal};
 pub use inbox::{Growth, Inbox};
 pub use message::{
-    Answer, AnswerHead, Answered, Cancel, EventHead, MAGIC, Ready, RequestHead, SupervisorHello, ToSupervisor,
-    ToWorker, VERSION, WorkerHello,
+    Answer, AnswerHead, Answered, Cancel, EventHead, MAGIC, Ready, RequestHead, SupervisorHello,
+    ToSupervisor, ToWorker, VERSION, WorkerHello,
 };
 pub use outbox::{Body, Outbox};
 pub use shared::{Mark, MarkMoved, Page, PageError, Slot, Vitals};

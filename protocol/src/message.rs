@@ -177,8 +177,8 @@ impl<'a> ToWorker<'a> {
     /// Reads a frame that came from a supervisor.
     ///
     /// # Errors
-    /// [`FrameError::NotAllowed`] for a worker's message, [`FrameError::Malformed`] for a head that does not
-    /// decode, a Hello with another [`VERSION`] included.
+    /// [`FrameError::NotAllowed`] for a worker's message, [`FrameError::Version`] for a Hello with another
+    /// [`VERSION`], [`FrameError::Malformed`] for any other head that does not decode.
     pub fn decode(frame: Frame<'a>) -> Result<ToWorker<'a>, FrameError> {
         let Frame { kind, head, payload } = frame;
         Ok(match kind {
@@ -247,8 +247,7 @@ fn malformed(kind: Kind, reason: String) -> FrameError {
 fn hello(kind: Kind, head: &[u8]) -> Result<SupervisorHello, FrameError> {
     let (prefix, _) = prefix(kind, head)?;
     if prefix.version != VERSION {
-        let reason = format!("the supervisor speaks version {}, this library {VERSION}", prefix.version);
-        return Err(malformed(kind, reason));
+        return Err(FrameError::Version { theirs: prefix.version });
     }
     fields(kind, head)
 }
@@ -262,8 +261,8 @@ fn worker_hello(head: &[u8]) -> Result<WorkerHello, FrameError> {
 }
 
 fn prefix(kind: Kind, head: &[u8]) -> Result<(HelloPrefix, &[u8]), FrameError> {
-    let (prefix, rest) = postcard::take_from_bytes::<HelloPrefix>(head)
-        .map_err(|error| malformed(kind, error.to_string()))?;
+    let (prefix, rest) =
+        postcard::take_from_bytes::<HelloPrefix>(head).map_err(|error| malformed(kind, error.to_string()))?;
     if prefix.magic == MAGIC {
         Ok((prefix, rest))
     } else {

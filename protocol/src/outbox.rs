@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
-use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 
+use crate::call::Tail;
 use crate::frame::HEADER_LEN;
 use crate::{Header, Kind, LARGE_PAYLOAD};
 
@@ -175,27 +175,6 @@ impl Outbox {
                 }
             }
         }
-    }
-}
-
-/// Serializes behind what a buffer already holds.
-struct Tail<'a>(&'a mut Vec<u8>);
-
-impl Flavor for Tail<'_> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
     }
 }
 
