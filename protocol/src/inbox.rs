@@ -49,6 +49,12 @@ impl Inbox {
         Inbox { limits, growth, buffer: Vec::new(), start: 0, large: None, head: Vec::new() }
     }
 
+    /// The same inbox, going on under other limits: those that a Hello brought.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Inbox {
+        Inbox { limits, ..self }
+    }
+
     /// Lets `read` append bytes to a buffer with room to spare, and says how many it appended.
     ///
     /// # Errors
@@ -92,7 +98,9 @@ impl Inbox {
         Ok(self.large_frame())
     }
 
-    fn unread(&self) -> &[u8] {
+    /// The bytes behind the frame handed out last: for a look at those that broke the protocol.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 
