@@ -1,0 +1,235 @@
+//! From a fresh process to a connected worker: the leash is recognized, moved out of the way, and read once.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ganger_protocol::{
+    Body, FrameError, Growth, Inbox, Kind, Limits, MAGIC, Outbox, Page, PageError, SupervisorHello, ToWorker,
+    VERSION, WORKER_ENV, WorkerHello, receive_with_fds, write_from,
+};
+use rustix::fs::FileType;
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+
+use crate::link::{Greeting, Identity, Link, OnLoss};
+use crate::sentry;
+
+/// Descriptors below this are left to the program: some expect the first few for themselves.
+const LOWEST_FD: i32 = 10;
+
+/// The page and the bell.
+const HELLO_FDS: usize = 2;
+
+/// Why this process is not a connected worker.
+///
+/// `Debug` shows the same sentence as `Display`, because that is what a `main` that returns the error prints.
+///
+/// ```no_run
+/// use ganger_worker::Worker;
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     match Worker::connect() {
+///         Ok(worker) => worker.serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+///         Err(error) => {
+///             eprintln!("{error}");
+///             error.exit_code()
+///         }
+///     }
+/// }
+/// ```
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No supervisor started this process.
+    #[error(
+        "this program is a ganger worker: it is started by its supervisor, not by hand (here {reason}); \
+         start the program that supervises it instead"
+    )]
+    NotAWorker {
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// The supervisor ended before it had said its Hello.
+    #[error("the supervisor was gone before this worker was connected")]
+    SupervisorGone,
+    /// The supervisor speaks another version of the protocol.
+    #[error(
+        "the supervisor speaks version {theirs} of ganger's protocol and this worker version {VERSION}: build both with the same release"
+    )]
+    Version {
+        /// The version that the supervisor speaks.
+        theirs: u16,
+    },
+    /// What came first was no Hello.
+    #[error("the supervisor's first words are not understood: {0}")]
+    Handshake(#[source] FrameError),
+    /// The Hello came without the page and the bell.
+    #[error("the supervisor's Hello came with {count} descriptors, not {HELLO_FDS}")]
+    Descriptors {
+        /// How many came.
+        count: usize,
+    },
+    /// The shared page cannot be used.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// The system refused something.
+    #[error("the leash could not be {action}: {source}")]
+    System {
+        /// What was attempted.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl ConnectError {
+    /// The exit code for it, after `sysexits.h`: 64 when the program was run by hand, 78 when it does not fit its
+    /// supervisor, 71 when the system refused something. The supervisor tells a misfit from a crash by 78.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            ConnectError::NotAWorker { .. } => 64,
+            ConnectError::Version { .. }
+            | ConnectError::Handshake(_)
+            | ConnectError::Descriptors { .. }
+            | ConnectError::Page(PageError::NotAPage { .. }) => 78,
+            ConnectError::SupervisorGone | ConnectError::Page(_) | ConnectError::System { .. } => 71,
+        })
+    }
+}
+
+impl std::fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Connects by the leash that is this process's standard input.
+pub(crate) fn connect() -> Result<Arc<Link>, ConnectError> {
+    let supervisor =
+        named_parent().ok_or(not_a_worker("no supervisor has named itself in the environment"))?;
+    let leash = take_leash()?;
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(system("tied to the parent"))?;
+    if parent() != Some(supervisor) {
+        // It died before the line above, which therefore comes too late for it.
+        return Err(ConnectError::SupervisorGone);
+    }
+    greet(leash, OnLoss::EndProcess)
+}
+
+/// The supervisor that the environment names, if it is this process's parent. The variable is inherited by the
+/// processes that a worker starts, who have another parent and must not believe it.
+fn named_parent() -> Option<u32> {
+    let named = std::env::var(WORKER_ENV).ok()?.parse().ok()?;
+    (parent() == Some(named)).then_some(named)
+}
+
+fn parent() -> Option<u32> {
+    getppid().and_then(|pid| pid.as_raw_nonzero().get().try_into().ok())
+}
+
+/// Moves the leash from standard input to a high descriptor that no child of this process inherits.
+fn take_leash() -> Result<OwnedFd, ConnectError> {
+    let stdin = rustix::stdio::stdin();
+    let kind = rustix::fs::fstat(stdin).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    if kind != Ok(FileType::Socket) {
+        return Err(not_a_worker("standard input is not the supervisor's socket"));
+    }
+    let leash = rustix::io::fcntl_dupfd_cloexec(stdin, LOWEST_FD).map_err(system("moved"))?;
+    let null = OpenOptions::new().read(true).open("/dev/null");
+    let null = null.map_err(|source| ConnectError::System { action: "replaced by /dev/null", source })?;
+    rustix::stdio::dup2_stdin(&null).map_err(system("replaced by /dev/null"))?;
+    Ok(leash)
+}
+
+/// Exchanges the Hellos and posts the sentry.
+pub(crate) fn greet(leash: OwnedFd, on_loss: OnLoss) -> Result<Arc<Link>, ConnectError> {
+    let greeting = read_greeting(&leash);
+    let is_understood = matches!(greeting, Ok(_) | Err(ConnectError::Version { .. }));
+    if is_understood {
+        // Also to a supervisor of another version: this is how it tells a misfit from a crash.
+        say_hello(&leash)?;
+    }
+    let link = Link::new(leash, greeting?, on_loss)
+        .map_err(|source| ConnectError::System { action: "given its bells", source })?;
+    let link = Arc::new(link);
+    sentry::post(&link).map_err(|source| ConnectError::System { action: "watched by a thread", source })?;
+    Ok(link)
+}
+
+fn say_hello(leash: &OwnedFd) -> Result<(), ConnectError> {
+    let library = format!("ganger-worker {}", env!("CARGO_PKG_VERSION"));
+    let hello = WorkerHello { magic: MAGIC, version: VERSION, pid: std::process::id(), library };
+    let mut outbox = Outbox::new();
+    outbox.frame(Kind::WorkerHello, &hello, Body::Copy(&[]));
+    // The socket is empty, so that everything fits at once.
+    outbox.flush(|pieces| write_from(leash, pieces)).map_err(|source| match source.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ConnectError::SupervisorGone,
+        _ => ConnectError::System { action: "written", source },
+    })
+}
+
+/// Reads until the Hello is whole. What comes behind it stays in the inbox.
+fn read_greeting(leash: &OwnedFd) -> Result<Greeting, ConnectError> {
+    // The real limits are in the Hello; these are only for reading it.
+    let mut inbox = Inbox::new(Limits::default(), Growth::AtOnce);
+    let mut fds = Vec::new();
+    let mut bytes = [0; 4096];
+    let hello = loop {
+        let (count, some) = receive_with_fds(leash.as_fd(), &mut bytes).map_err(received)?;
+        if count == 0 {
+            return Err(ConnectError::SupervisorGone);
+        }
+        fds.extend(some);
+        inbox.push(&bytes[..count]);
+        if let Some(frame) = inbox.next_frame().map_err(misunderstood)? {
+            break ToWorker::decode(frame).map_err(misunderstood)?;
+        }
+    };
+    let ToWorker::Hello(hello) = hello else { return Err(ConnectError::Handshake(no_hello())) };
+    let count = fds.len();
+    let [page, bell] =
+        <[OwnedFd; HELLO_FDS]>::try_from(fds).map_err(|_| ConnectError::Descriptors { count })?;
+    Ok(greeting(hello, Page::map(page)?, bell, inbox))
+}
+
+fn greeting(hello: SupervisorHello, page: Page, bell: OwnedFd, inbox: Inbox) -> Greeting {
+    let limits = Limits { payload: hello.payload_limit as usize, event: hello.event_limit as usize };
+    let identity = Identity {
+        name: hello.worker,
+        group: hello.group,
+        slot: hello.slot,
+        heartbeat: Duration::from_millis(u64::from(hello.heartbeat_millis.max(1))),
+    };
+    Greeting { identity, limits, page, bell, inbox }
+}
+
+fn misunderstood(error: FrameError) -> ConnectError {
+    match error {
+        FrameError::Version { theirs } => ConnectError::Version { theirs },
+        error => ConnectError::Handshake(error),
+    }
+}
+
+fn received(source: io::Error) -> ConnectError {
+    match source.kind() {
+        io::ErrorKind::ConnectionReset => ConnectError::SupervisorGone,
+        _ => ConnectError::System { action: "read", source },
+    }
+}
+
+fn no_hello() -> FrameError {
+    FrameError::NotAllowed { kind: Kind::Request, place: "before the Hello" }
+}
+
+fn not_a_worker(reason: &'static str) -> ConnectError {
+    ConnectError::NotAWorker { reason }
+}
+
+fn system(action: &'static str) -> impl Fn(rustix::io::Errno) -> ConnectError {
+    move |error| ConnectError::System { action, source: error.into() }
+}

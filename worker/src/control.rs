@@ -1,0 +1,230 @@
+//! The worker's own levers: readiness, events, and a look at what is in hand.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ganger_protocol::{Body, CodecError, JobId, Page, Time, encode};
+use serde::Serialize;
+
+use crate::link::Link;
+use crate::session::{Hand, Ticket};
+
+/// A handle on the worker, for any thread: cloned from [`Worker::control`](crate::Worker::control) or taken from
+/// a request.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let worker = ganger_worker::Worker::connect()?;
+/// let control = worker.control();
+/// control.busy();
+/// std::thread::spawn(move || {
+///     // … load a large model, then:
+///     control.ready();
+///     control.emit("loaded", &42u64)
+/// });
+/// worker.serve()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Control {
+    link: Arc<Link>,
+}
+
+impl Control {
+    pub(crate) fn new(link: Arc<Link>) -> Control {
+        Control { link }
+    }
+
+    /// Says that requests are welcome, as many at once as there are handler threads. Before
+    /// [`serve`](crate::Worker::serve) it takes effect there, which is what happens anyway unless
+    /// [`busy`](Control::busy) was called.
+    pub fn ready(&self) {
+        self.link.ready(None);
+    }
+
+    /// Says that requests are welcome, at most `capacity` in hand at once: started and not yet answered.
+    ///
+    /// More than there are handler threads makes sense for handlers that answer later.
+    ///
+    /// # Panics
+    /// When `capacity` is 0 or above 1,020.
+    pub fn ready_with(&self, capacity: u32) {
+        check_capacity(capacity);
+        self.link.ready(Some(capacity));
+    }
+
+    /// Says that no request is welcome until [`ready`](Control::ready) is called again, any number of times.
+    /// None is started from now on; those in hand go on. A busy worker does not leave: when it is drained it
+    /// waits for `ready`, until the supervisor loses patience.
+    pub fn busy(&self) {
+        self.link.busy();
+    }
+
+    /// Sends an event to the supervisor.
+    ///
+    /// # Errors
+    /// [`EmitError`] when the payload cannot be encoded, an event is too large, too much is unwritten because
+    /// the supervisor does not read, or the worker has left.
+    pub fn emit<T: Serialize + ?Sized>(&self, name: &str, payload: &T) -> Result<(), EmitError> {
+        self.emit_raw(name, encode(payload)?)
+    }
+
+    /// Sends an event whose payload is bytes.
+    ///
+    /// # Errors
+    /// As [`emit`](Control::emit).
+    pub fn emit_raw(&self, name: &str, payload: impl Into<Vec<u8>>) -> Result<(), EmitError> {
+        self.link.emit(name, Body::Share(Bytes::from(payload.into())))
+    }
+
+    /// The requests in hand: started and not yet answered.
+    #[must_use]
+    pub fn requests(&self) -> Vec<InHand> {
+        let hands = self.link.hands();
+        hands.into_iter().map(|hand| InHand::new(hand, Arc::clone(&self.link))).collect()
+    }
+
+    /// The worker's name, unique in its supervisor.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.link.identity.name
+    }
+
+    /// The name of the worker's group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.link.identity.group
+    }
+
+    /// The worker's place in its group, from 0. A replacement inherits it.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.link.identity.slot
+    }
+
+    /// How many events from the supervisor were dropped because 1,024 were already waiting for their handlers.
+    #[must_use]
+    pub fn missed_events(&self) -> u64 {
+        self.link.lock().missed_events
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+/// What a worker says about a request in hand, to anybody in its process.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let worker = ganger_worker::Worker::connect()?;
+/// for request in worker.control().requests() {
+///     println!("{} {} for {:?}", request.call(), request.id(), request.running_for());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct InHand {
+    link: Arc<Link>,
+    ticket: Ticket,
+    name: Arc<str>,
+    job: JobId,
+    attempt: u16,
+    since: Time,
+}
+
+impl InHand {
+    fn new(hand: Hand, link: Arc<Link>) -> InHand {
+        let Hand { ticket, job, attempt, name, since } = hand;
+        InHand { link, ticket, name, job, attempt, since }
+    }
+
+    /// The job's id.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.job
+    }
+
+    /// The call's name.
+    #[must_use]
+    pub fn call(&self) -> &str {
+        &self.name
+    }
+
+    /// Which attempt of the job it is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u16 {
+        self.attempt
+    }
+
+    /// How long it has been in hand.
+    #[must_use]
+    pub fn running_for(&self) -> Duration {
+        Time::now().since(self.since)
+    }
+
+    /// Whether nobody waits for its answer any more.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.link.is_cancelled(self.ticket)
+    }
+}
+
+impl fmt::Debug for InHand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InHand")
+            .field("call", &self.call())
+            .field("id", &self.job)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An event that was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmitError {
+    /// The payload cannot be encoded.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The payload is over the limit for events.
+    #[error("an event of {length} bytes (limit {limit})")]
+    TooLarge {
+        /// The payload's length in bytes.
+        length: usize,
+        /// The supervisor's limit in bytes.
+        limit: usize,
+    },
+    /// The name is too long.
+    #[error("an event's name of {length} bytes (limit {limit})")]
+    NameTooLong {
+        /// The name's length in bytes.
+        length: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The supervisor does not read as fast as this worker writes.
+    #[error("{pending_bytes} bytes wait to be read by the supervisor (limit {limit_bytes})")]
+    Full {
+        /// Unwritten bytes.
+        pending_bytes: usize,
+        /// With so many no event is accepted.
+        limit_bytes: usize,
+    },
+    /// The worker has said goodbye, or lost its supervisor.
+    #[error("the worker has left its supervisor")]
+    Left,
+}
+
+pub(crate) fn check_capacity(capacity: u32) {
+    assert!(
+        (1..=Page::SLOTS as u32).contains(&capacity),
+        "a worker has from 1 to {} requests in hand, not {capacity}",
+        Page::SLOTS
+    );
+}

@@ -1,0 +1,465 @@
+//! The worker's end of the leash, and everything that its threads share.
+//!
+//! One lock holds the [`Session`] and who does what. At most one handler thread is the *reader*: it waits for
+//! the socket. The others run a handler or wait to be called. Reading and writing are done under the lock and
+//! never block, so that whoever finds bytes may take them in: the reader, or the sentry while all are busy. No
+//! code of the user's ever runs under the lock.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ganger_protocol::{Body, Inbox, Limits, Page, Ready, Time, read_into, ring, silence, write_from};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::Shutdown;
+use rustix::process::{Signal, getpid, kill_process};
+
+use crate::control::EmitError;
+use crate::courier::Courier;
+use crate::current;
+use crate::serve::ServeError;
+use crate::session::{Cancels, Hand, Notice, Outcome, Session, Started, Ticket};
+
+/// One turn of reading takes about this many bytes at most, so that handlers are not kept waiting.
+const READ_BUDGET: usize = 256 * 1024;
+
+/// Answers are written at the latest when there are this many bytes of them.
+const FLUSH_BYTES: usize = 64 * 1024;
+
+/// A handler that ran longer than this has its answer written at once.
+const FLUSH_AFTER: Duration = Duration::from_micros(20);
+
+/// What happens when the supervisor is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnLoss {
+    /// The process ends at once, whatever its threads do.
+    EndProcess,
+    /// `serve()` returns: for workers that live inside another program's process.
+    Return,
+}
+
+/// Who the supervisor says this worker is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) group: String,
+    pub(crate) slot: u32,
+    pub(crate) heartbeat: Duration,
+}
+
+/// What came with the first frame.
+pub(crate) struct Greeting {
+    pub(crate) identity: Identity,
+    pub(crate) limits: Limits,
+    pub(crate) page: Page,
+    pub(crate) bell: OwnedFd,
+    /// With the bytes that came behind the Hello.
+    pub(crate) inbox: Inbox,
+}
+
+/// A hook that runs in the moment before a hard kill.
+pub(crate) type HardKillHook = Box<dyn FnOnce() + Send>;
+
+/// The worker's end of the leash.
+pub(crate) struct Link {
+    pub(crate) identity: Identity,
+    pub(crate) page: Page,
+    pub(crate) leash: OwnedFd,
+    /// Rung by the supervisor when an urgent frame has been written.
+    pub(crate) bell: OwnedFd,
+    /// Rung by this process to wake the sentry.
+    pub(crate) rouse: OwnedFd,
+    /// Rung by this process to wake the reader.
+    pub(crate) nudge: OwnedFd,
+    pub(crate) on_loss: OnLoss,
+    cancels: Arc<Cancels>,
+    state: Mutex<State>,
+    /// Where handler threads wait that are not the reader.
+    bench: Condvar,
+}
+
+/// What the lock holds.
+pub(crate) struct State {
+    pub(crate) session: Session,
+    pub(crate) phase: Phase,
+    pub(crate) reader: Reader,
+    pub(crate) crew: Crew,
+    /// Whether the sentry looks after unwritten bytes in short steps.
+    pub(crate) watched: bool,
+    pub(crate) hard_kill: HardKill,
+    pub(crate) default_capacity: u32,
+    pub(crate) missed_events: u64,
+    /// Whether the reader was nudged and has not yet woken.
+    nudged: bool,
+}
+
+/// How far this worker is.
+pub(crate) enum Phase {
+    /// Connected, handlers are being registered.
+    Preparing(Opening),
+    /// In `serve()`.
+    Serving(Arc<Courier>),
+    /// Done; with the reason, until `serve()` has taken it.
+    Over(Option<ServeError>),
+}
+
+/// What `serve()` says first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Ready, for the default number of requests or this many.
+    Ready(Option<u32>),
+    /// Nothing: `busy()` was called.
+    Busy,
+}
+
+/// The handler thread that waits for the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// There is none: all run handlers, or one is just being called.
+    Absent,
+    /// It waits for bytes.
+    Reading,
+    /// It waits for bytes, and for room to write.
+    ReadingAndWriting,
+}
+
+/// The handler threads that are not the reader.
+#[derive(Debug, Default)]
+pub(crate) struct Crew {
+    running: usize,
+    waiting: usize,
+    /// Those of the waiting that were called and have not yet woken.
+    called: usize,
+}
+
+/// The hard-kill hooks and whether it is time to run them.
+#[derive(Default)]
+pub(crate) struct HardKill {
+    pub(crate) hooks: Vec<HardKillHook>,
+    pub(crate) announced: bool,
+}
+
+pub(crate) type Locked<'a> = MutexGuard<'a, State>;
+
+impl State {
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over(_))
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.phase, Phase::Serving(_))
+    }
+}
+
+impl Link {
+    pub(crate) fn new(leash: OwnedFd, greeting: Greeting, on_loss: OnLoss) -> io::Result<Link> {
+        let Greeting { identity, limits, page, bell, inbox } = greeting;
+        let session = Session::resuming(limits, inbox);
+        let cancels = session.cancels();
+        let state = State {
+            session,
+            phase: Phase::Preparing(Opening::Ready(None)),
+            reader: Reader::Absent,
+            crew: Crew::default(),
+            watched: false,
+            hard_kill: HardKill::default(),
+            default_capacity: 1,
+            missed_events: 0,
+            nudged: false,
+        };
+        let own_bell = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let (rouse, nudge) = (own_bell()?, own_bell()?);
+        let (state, bench) = (Mutex::new(state), Condvar::new());
+        Ok(Link { identity, page, leash, bell, rouse, nudge, on_loss, cancels, state, bench })
+    }
+
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        self.state.lock()
+    }
+
+    pub(crate) fn is_cancelled(&self, ticket: Ticket) -> bool {
+        self.cancels.has(ticket)
+    }
+
+    pub(crate) fn hands(&self) -> Vec<Hand> {
+        self.lock().session.hands().cloned().collect()
+    }
+
+    /// Begins to serve: what came with the Hello is taken in, and the worker says whether it is ready.
+    pub(crate) fn open(&self, courier: Arc<Courier>) {
+        let mut state = self.lock();
+        let Phase::Preparing(opening) = state.phase else { return };
+        state.session.expect_hooks(courier.soft_kill_hooks());
+        state.phase = Phase::Serving(courier);
+        if let Opening::Ready(capacity) = opening {
+            let capacity = capacity.unwrap_or(state.default_capacity);
+            self.say_ready(&mut state, capacity);
+        }
+        self.take_in(&mut state);
+    }
+
+    pub(crate) fn ready(&self, capacity: Option<u32>) {
+        let mut state = self.lock();
+        match &mut state.phase {
+            Phase::Preparing(opening) => *opening = Opening::Ready(capacity),
+            Phase::Serving(_) => {
+                let capacity = capacity.unwrap_or(state.default_capacity);
+                self.say_ready(&mut state, capacity);
+                self.nudge_if_due(&mut state);
+            }
+            Phase::Over(_) => {}
+        }
+    }
+
+    /// The supervisor is told at once, before `serve()` too: a worker that prepares for long is not a dead one.
+    pub(crate) fn busy(&self) {
+        let mut state = self.lock();
+        if let Phase::Preparing(opening) = &mut state.phase {
+            *opening = Opening::Busy;
+        }
+        state.session.busy();
+        self.flush_and_watch(&mut state);
+    }
+
+    pub(crate) fn emit(&self, name: &str, payload: Body<'_>) -> Result<(), EmitError> {
+        let mut state = self.lock();
+        if state.is_over() {
+            return Err(EmitError::Left);
+        }
+        state.session.emit(name, payload)?;
+        self.flush_and_watch(&mut state);
+        Ok(())
+    }
+
+    pub(crate) fn hook_done(&self) {
+        let mut state = self.lock();
+        state.session.hook_done();
+        self.nudge_if_due(&mut state);
+    }
+
+    /// Answers a request in hand. Nothing happens when it is not in hand any more.
+    pub(crate) fn answer(&self, ticket: Ticket, outcome: Outcome<'_>) {
+        let now = Time::now();
+        let mut state = self.lock();
+        let Some(ran) = state.session.answer(&self.page, ticket, outcome, now) else { return };
+        if self.is_worth_a_write(&mut state, ran) {
+            self.flush(&mut state);
+        }
+        self.watch_if_pending(&mut state);
+        self.nudge_if_due(&mut state);
+    }
+
+    /// An answer waits for company only while its own thread is about to handle the next request.
+    fn is_worth_a_write(&self, state: &mut State, ran: Duration) -> bool {
+        ran > FLUSH_AFTER
+            || state.session.pending() >= FLUSH_BYTES
+            || !current::is_handling()
+            || !state.session.can_start(&self.page)
+    }
+
+    /// The next request, started, if there is one and room for it.
+    pub(crate) fn start_next(&self, state: &mut State) -> Option<Started> {
+        if !state.session.can_start(&self.page) {
+            return None;
+        }
+        match state.session.start_next(&self.page, Time::now()) {
+            Ok(started) => {
+                if started.is_some() {
+                    state.crew.running += 1;
+                    self.watch_if_pending(state);
+                    self.call_one(state);
+                }
+                started
+            }
+            Err(violation) => {
+                self.finish(state, Err(violation.into()));
+                None
+            }
+        }
+    }
+
+    /// The handler has returned.
+    pub(crate) fn handled(&self, state: &mut State) {
+        state.crew.running -= 1;
+    }
+
+    /// Says goodbye if it is time to, and writes what there is. Serving is over when goodbye is written.
+    pub(crate) fn settle(&self, state: &mut State) {
+        if self.goodbye_due(state) {
+            state.session.leave();
+        }
+        self.flush(state);
+        if state.session.has_left() && state.session.pending() == 0 {
+            self.finish(state, Ok(()));
+        }
+    }
+
+    /// Waits until the thread is called: as the reader, or to handle.
+    pub(crate) fn wait_to_be_called(&self, state: &mut Locked<'_>) {
+        self.watch_if_pending(state);
+        state.crew.waiting += 1;
+        self.bench.wait(state);
+        state.crew.waiting -= 1;
+        state.crew.called = state.crew.called.saturating_sub(1);
+    }
+
+    /// The reader has woken.
+    pub(crate) fn reader_is_back(&self, state: &mut State) {
+        state.reader = Reader::Absent;
+        if std::mem::take(&mut state.nudged) {
+            let _ = silence(&self.nudge);
+        }
+    }
+
+    /// Reads what there is, within the budget, and takes it in.
+    pub(crate) fn read(&self, state: &mut State) {
+        let mut taken = 0;
+        while taken < READ_BUDGET && state.is_serving() {
+            let mut room = 0;
+            let read = state.session.inbox().fill(|buffer| {
+                room = buffer.capacity() - buffer.len();
+                read_into(&self.leash, buffer)
+            });
+            match read {
+                Ok(0) => return self.lose(state),
+                Ok(count) => {
+                    taken += count;
+                    self.take_in(state);
+                    if count < room {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => return self.finish(state, Err(ServeError::Io(error))),
+            }
+        }
+    }
+
+    /// Writes what there is, as far as there is room.
+    pub(crate) fn flush(&self, state: &mut State) {
+        if state.is_over() {
+            return;
+        }
+        match state.session.outbox().flush(|pieces| write_from(&self.leash, pieces)) {
+            Ok(()) => {}
+            Err(error) if is_loss(&error) => self.lose(state),
+            Err(error) => self.finish(state, Err(ServeError::Io(error))),
+        }
+    }
+
+    /// The supervisor is gone. That ends the process, unless goodbye was said.
+    pub(crate) fn lose(&self, state: &mut State) {
+        if state.session.has_left() {
+            return self.finish(state, Ok(()));
+        }
+        match self.on_loss {
+            OnLoss::EndProcess => end_process(),
+            OnLoss::Return => self.finish(state, Err(ServeError::SupervisorGone)),
+        }
+    }
+
+    /// Serving is over: the leash is let go and every thread is woken to see it.
+    pub(crate) fn finish(&self, state: &mut State, result: Result<(), ServeError>) {
+        if state.is_over() {
+            return;
+        }
+        if let Phase::Serving(courier) = std::mem::replace(&mut state.phase, Phase::Over(result.err())) {
+            courier.close();
+        }
+        let _ = rustix::net::shutdown(&self.leash, Shutdown::Both);
+        self.bench.notify_all();
+        let _ = ring(&self.nudge);
+        let _ = ring(&self.rouse);
+    }
+
+    /// Why serving is over.
+    pub(crate) fn verdict(&self) -> Result<(), ServeError> {
+        match &mut self.lock().phase {
+            Phase::Over(error) => error.take().map_or(Ok(()), Err),
+            Phase::Preparing(_) | Phase::Serving(_) => Ok(()),
+        }
+    }
+
+    fn goodbye_due(&self, state: &mut State) -> bool {
+        state.crew.running == 0 && state.session.goodbye_due(&self.page)
+    }
+
+    fn say_ready(&self, state: &mut State, capacity: u32) {
+        let wants_hard_kill = !state.hard_kill.hooks.is_empty();
+        state.session.ready(Ready { capacity, wants_hard_kill });
+        self.flush_and_watch(state);
+    }
+
+    /// Notices are passed on under the lock, so that they keep their order whoever reads.
+    fn take_in(&self, state: &mut State) {
+        let notices = match state.session.take_in(Time::now()) {
+            Ok(notices) => notices,
+            Err(violation) => return self.finish(state, Err(violation.into())),
+        };
+        for notice in notices {
+            self.pass_on(state, notice);
+        }
+    }
+
+    fn pass_on(&self, state: &mut State, notice: Notice) {
+        let Phase::Serving(courier) = &state.phase else { return };
+        match notice {
+            Notice::Event { name, payload } => {
+                let missed = courier.event(&name, payload).is_err();
+                state.missed_events += u64::from(missed);
+            }
+            Notice::Drain => courier.soft_kill(),
+            Notice::HardKill => {
+                state.hard_kill.announced = true;
+                let _ = ring(&self.rouse);
+            }
+        }
+    }
+
+    /// Wakes the reader when there is something for it that does not come through the socket.
+    pub(crate) fn nudge_if_due(&self, state: &mut State) {
+        if state.reader == Reader::Absent || state.nudged {
+            return;
+        }
+        if state.session.can_start(&self.page) || self.goodbye_due(state) {
+            state.nudged = true;
+            let _ = ring(&self.nudge);
+        }
+    }
+
+    /// Calls one waiting thread: to handle the next request, or else to be the reader. It will call the next.
+    fn call_one(&self, state: &mut State) {
+        let is_needed = state.reader == Reader::Absent || state.session.can_start(&self.page);
+        if is_needed && state.crew.called == 0 && state.crew.waiting > 0 {
+            state.crew.called = 1;
+            self.bench.notify_one();
+        }
+    }
+
+    fn flush_and_watch(&self, state: &mut State) {
+        self.flush(state);
+        self.watch_if_pending(state);
+    }
+
+    /// What is finished must not wait for a handler that has only begun: the sentry writes it.
+    fn watch_if_pending(&self, state: &mut State) {
+        if state.session.pending() > 0 && !state.watched {
+            state.watched = true;
+            let _ = ring(&self.rouse);
+        }
+    }
+}
+
+fn is_loss(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
+}
+
+/// Ends the process as the kernel would: without destructors, whatever the other threads do.
+fn end_process() -> ! {
+    let _ = kill_process(getpid(), Signal::KILL);
+    // Only the first process of a PID namespace is immune to its own SIGKILL.
+    std::process::abort()
+}

@@ -1,0 +1,158 @@
+//! The sentry: the thread that keeps the worker from ever being deaf.
+//!
+//! Handler threads may sit in native code for hours. Meanwhile the sentry ends the process when the leash is cut,
+//! reads when the bell says that something urgent has come, runs hard-kill hooks, writes answers that would
+//! otherwise wait for a long handler, and beats. While the worker is idle it wakes for the heartbeat only, and
+//! while handlers are short it costs nothing but one wake a [`STEP`].
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use ganger_protocol::{Time, silence};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::courier::guarded;
+use crate::heap;
+use crate::link::{Link, Locked, OnLoss, Reader, State};
+
+/// How long a finished answer may wait behind a handler that has begun.
+const STEP: Duration = Duration::from_millis(1);
+
+/// After so many steps in which there was nothing to write, the sentry goes back to its long sleep.
+const IDLE_STEPS: u32 = 16;
+
+/// What the sentry keeps in mind between two waits.
+struct Sentry<'a> {
+    link: &'a Link,
+    next_beat: Time,
+    /// Something urgent was announced, and no handler thread was there to read on.
+    is_alert: bool,
+    idle_steps: u32,
+}
+
+/// What a wait ended with.
+struct Woken {
+    leash: PollFlags,
+    bell: PollFlags,
+    rouse: PollFlags,
+}
+
+impl Woken {
+    const BY_NOTHING: Woken =
+        Woken { leash: PollFlags::empty(), bell: PollFlags::empty(), rouse: PollFlags::empty() };
+}
+
+/// Starts the sentry of a link. It ends when the link is over.
+pub(crate) fn post(link: &Arc<Link>) -> io::Result<()> {
+    let link = Arc::clone(link);
+    let thread = thread::Builder::new().name(String::from("ganger-sentry"));
+    thread.spawn(move || {
+        if link.on_loss == OnLoss::EndProcess {
+            // The signal belongs to the thread that asked for it, and this one stays.
+            let _ = set_parent_process_death_signal(Some(Signal::KILL));
+        }
+        let mut sentry = Sentry { link: &link, next_beat: Time::ZERO, is_alert: false, idle_steps: 0 };
+        while sentry.turn() {}
+    })?;
+    Ok(())
+}
+
+impl Sentry<'_> {
+    /// One turn: beat, wait, act. Says whether there will be another.
+    fn turn(&mut self) -> bool {
+        let now = Time::now();
+        if now >= self.next_beat {
+            self.beat(now);
+        }
+        let Some((interest, until)) = self.plan(now) else { return false };
+        let woken = self.wait(interest, until.since(now));
+        if !woken.bell.is_empty() {
+            let _ = silence(&self.link.bell);
+        }
+        if !woken.rouse.is_empty() {
+            let _ = silence(&self.link.rouse);
+        }
+        let mut state = self.link.lock();
+        self.act(&mut state, &woken);
+        self.run_hard_kill_hooks(state);
+        true
+    }
+
+    fn beat(&mut self, now: Time) {
+        self.link.page.set_vitals(heap::vitals(now));
+        self.next_beat = now + self.link.identity.heartbeat;
+        // A bell that was not rung must not matter for longer than this.
+        self.is_alert = true;
+    }
+
+    /// What to wait for and until when; `None` when the link is over.
+    fn plan(&mut self, now: Time) -> Option<(PollFlags, Time)> {
+        let mut state = self.link.lock();
+        if state.is_over() {
+            return None;
+        }
+        let mut interest = PollFlags::RDHUP;
+        if self.is_alert {
+            self.is_alert = self.must_read(&mut state);
+        }
+        if self.is_alert {
+            interest |= PollFlags::IN;
+        }
+        if !state.watched {
+            return Some((interest, self.next_beat));
+        }
+        let pending = state.session.pending() > 0;
+        self.idle_steps = if pending { 0 } else { self.idle_steps + 1 };
+        state.watched = self.idle_steps < IDLE_STEPS;
+        if pending && state.reader != Reader::ReadingAndWriting {
+            interest |= PollFlags::OUT;
+        }
+        Some((interest, self.next_beat.min(now + STEP)))
+    }
+
+    /// Whether the sentry has to read: nobody else does, or only a part of a frame has come.
+    fn must_read(&self, state: &mut State) -> bool {
+        state.is_serving() && (state.reader == Reader::Absent || state.session.inbox().is_mid_frame())
+    }
+
+    fn wait(&self, interest: PollFlags, timeout: Duration) -> Woken {
+        let Link { leash, bell, rouse, .. } = self.link;
+        let own = PollFlags::IN;
+        let mut fds = [PollFd::new(leash, interest), PollFd::new(bell, own), PollFd::new(rouse, own)];
+        let timeout = Timespec::try_from(timeout).ok();
+        // An error is an interrupted wait: nothing has happened, and the next turn waits again.
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => Woken { leash: fds[0].revents(), bell: fds[1].revents(), rouse: fds[2].revents() },
+            Err(_) => Woken::BY_NOTHING,
+        }
+    }
+
+    fn act(&mut self, state: &mut Locked<'_>, woken: &Woken) {
+        if woken.leash.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
+            return self.link.lose(state);
+        }
+        if !woken.bell.is_empty() {
+            self.is_alert = true;
+        }
+        if self.is_alert && state.is_serving() {
+            self.link.read(state);
+            self.link.nudge_if_due(state);
+        }
+        if state.session.pending() > 0 {
+            self.link.flush(state);
+        }
+    }
+
+    /// On this thread, because it is there and free. Should a hook hang, SIGKILL ends that too.
+    fn run_hard_kill_hooks(&self, mut state: Locked<'_>) {
+        if !state.hard_kill.announced {
+            return;
+        }
+        let hooks = std::mem::take(&mut state.hard_kill.hooks);
+        drop(state);
+        hooks.into_iter().for_each(|hook| guarded("a hard-kill hook", hook));
+    }
+}
