@@ -1,0 +1,118 @@
+//! What a supervisor tells its subscribers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ganger_protocol::JobId;
+
+use crate::scheduler::{CrashReport, KillCause};
+
+/// Something that happened to a supervisor or one of its workers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// All first workers of all groups have said ready.
+    Online,
+    /// A worker process was started.
+    WorkerSpawned {
+        /// The worker's name.
+        worker: Arc<str>,
+        /// Its process id.
+        pid: u32,
+    },
+    /// A worker process could not be started.
+    SpawnFailed {
+        /// The worker's name.
+        worker: Arc<str>,
+        /// Why not.
+        reason: Arc<str>,
+    },
+    /// A worker takes requests.
+    WorkerReady {
+        /// The worker's name.
+        worker: Arc<str>,
+        /// How many at once.
+        capacity: u32,
+    },
+    /// A worker takes no requests for now.
+    WorkerBusy {
+        /// The worker's name.
+        worker: Arc<str>,
+    },
+    /// A worker missed heartbeats and gets nothing new until it beats again.
+    WorkerSuspected {
+        /// The worker's name.
+        worker: Arc<str>,
+    },
+    /// A worker that was suspected beats again.
+    WorkerCleared {
+        /// The worker's name.
+        worker: Arc<str>,
+    },
+    /// The supervisor is ending a worker against its will.
+    WorkerKilled {
+        /// The worker's name.
+        worker: Arc<str>,
+        /// Why.
+        cause: KillCause,
+    },
+    /// A worker exited, as it was asked to.
+    WorkerExited {
+        /// The worker's end.
+        report: Arc<CrashReport>,
+    },
+    /// A worker died, or was killed.
+    WorkerCrashed {
+        /// The worker's end.
+        report: Arc<CrashReport>,
+    },
+    /// A worker survived SIGKILL and is written off.
+    WorkerUnkillable {
+        /// The worker's end, as far as it is known.
+        report: Arc<CrashReport>,
+    },
+    /// A replacement will be started.
+    WorkerRestarting {
+        /// The new worker's group.
+        group: Arc<str>,
+        /// Its place in the group.
+        slot: u32,
+        /// How long until then.
+        delay: Duration,
+    },
+    /// Too many workers of a group exited unexpectedly, or its program cannot run: no more replacements but for a
+    /// probe now and then.
+    Degraded {
+        /// The group.
+        group: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// A degraded group has a healthy worker again.
+    Healed {
+        /// The group.
+        group: Arc<str>,
+    },
+    /// A job was running at too many workers' deaths.
+    JobPoisoned {
+        /// The job.
+        job: JobId,
+        /// How many workers died with it.
+        deaths: u8,
+    },
+    /// No more jobs are accepted; what is accepted is worked off.
+    Draining,
+    /// Everything has ended.
+    Stopped,
+    /// A worker emitted an event of its own.
+    Custom {
+        /// The worker's name.
+        worker: Arc<str>,
+        /// The event's name.
+        name: Arc<str>,
+        /// Its payload.
+        payload: Arc<[u8]>,
+    },
+    /// This subscriber was too slow and missed so many events.
+    Missed(u64),
+}

@@ -1,0 +1,259 @@
+//! Every knob and limit of the scheduler, with its default.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pick::Candidate;
+
+/// What the scheduler is told once, at the start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The groups, in the order of their [`GroupIndex`].
+    pub groups: Vec<GroupConfig>,
+    /// How often workers' memory and heartbeats are looked at. Default 250 ms.
+    pub sample_every: Duration,
+}
+
+impl Config {
+    /// One group of each of these, everything else by default.
+    #[must_use]
+    pub fn new(groups: Vec<GroupConfig>) -> Config {
+        Config { groups, sample_every: Duration::from_millis(250) }
+    }
+}
+
+/// A group's place in [`Config::groups`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct GroupIndex(pub u16);
+
+/// The policies of one group of workers.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// The group's name.
+    pub name: Arc<str>,
+    /// How many workers are wanted.
+    pub workers: u32,
+    /// The most requests sent to a worker beyond its capacity; 0 sends none ahead. Default 0.
+    pub prefetch: u32,
+    /// How a worker is picked for a job.
+    pub pick: Pick,
+    /// How long a worker may take from its start to its first ready. Default 30 s.
+    pub boot_timeout: Duration,
+    /// How long a handler has to answer after its request was cancelled. Default 1 s.
+    pub cancel_grace: Duration,
+    /// How long the other requests of a worker that must be killed have to finish. Default 5 s.
+    pub bystander_grace: Duration,
+    /// How long a worker that was asked to leave and holds nothing may take to do so. Default 30 s.
+    pub leave_grace: Duration,
+    /// From SIGTERM to SIGKILL. Default 5 s.
+    pub term_grace: Duration,
+    /// From SIGKILL until a process that is still there is written off. Default 5 s.
+    pub kill_grace: Duration,
+    /// How long a link may stay open after its process has ended, held by a grandchild. Default 100 ms.
+    pub orphan_grace: Duration,
+    /// How often a worker beats. Default 1 s.
+    pub heartbeat: Duration,
+    /// A worker silent for this long gets nothing new. Default 3 s.
+    pub suspect_after: Duration,
+    /// A worker silent for this long is killed. Default 10 s.
+    pub missing_after: Duration,
+    /// When crashed workers are replaced.
+    pub restart: RestartPolicy,
+    /// When a job that keeps killing workers is given up.
+    pub poison: PoisonPolicy,
+}
+
+impl GroupConfig {
+    /// A group with this name and number of workers, everything else by default.
+    pub fn new(name: impl Into<Arc<str>>, workers: u32) -> GroupConfig {
+        GroupConfig {
+            name: name.into(),
+            workers,
+            prefetch: 0,
+            pick: Pick::default(),
+            boot_timeout: Duration::from_secs(30),
+            cancel_grace: Duration::from_secs(1),
+            bystander_grace: Duration::from_secs(5),
+            leave_grace: Duration::from_secs(30),
+            term_grace: Duration::from_secs(5),
+            kill_grace: Duration::from_secs(5),
+            orphan_grace: Duration::from_millis(100),
+            heartbeat: Duration::from_secs(1),
+            suspect_after: Duration::from_secs(3),
+            missing_after: Duration::from_secs(10),
+            restart: RestartPolicy::default(),
+            poison: PoisonPolicy::default(),
+        }
+    }
+}
+
+/// How a worker is picked among the ready ones with a free slot.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum Pick {
+    /// Idle before not idle, then the lowest resident memory in buckets of 2 MiB or 5 %, then the fewest requests
+    /// in flight, then the least recently used. The default.
+    #[default]
+    Balanced,
+    /// Strictly the lowest resident memory, as sampled last. Samples are stale, so a burst herds on one worker.
+    LowestRss,
+    /// The fewest requests in flight.
+    LeastBusy,
+    /// The least recently used.
+    RoundRobin,
+    /// The less busy of two drawn at random (Mitzenmacher, "The Power of Two Choices in Randomized Load
+    /// Balancing", 2001).
+    PowerOfTwo,
+    /// The worker that the job's affinity key maps to by rendezvous hashing (Thaler and Ravishankar, 1998) among
+    /// those available; jobs without a key as [`Pick::Balanced`].
+    Affinity,
+    /// A function of the candidates, which names one by its index; `None`, an index that is none, or a panic
+    /// falls back to [`Pick::Balanced`].
+    Custom(Arc<dyn Fn(&[Candidate]) -> Option<usize> + Send + Sync>),
+}
+
+impl fmt::Debug for Pick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Pick::Balanced => "Balanced",
+            Pick::LowestRss => "LowestRss",
+            Pick::LeastBusy => "LeastBusy",
+            Pick::RoundRobin => "RoundRobin",
+            Pick::PowerOfTwo => "PowerOfTwo",
+            Pick::Affinity => "Affinity",
+            Pick::Custom(_) => "Custom",
+        })
+    }
+}
+
+/// When a worker that exited unexpectedly is replaced.
+///
+/// Only unexpected exits count: a death with a job running is charged to the job, and what the supervisor itself
+/// ended (by a timeout, a resize, a shutdown) is nobody's fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestartPolicy {
+    /// Unexpected exits within `window`, per wanted worker, after which the group is degraded; `None`: no limit.
+    /// Default 5.
+    pub limit: Option<u32>,
+    /// The sliding window. Default 120 s.
+    pub window: Duration,
+    /// The delay before the second replacement in a row (the first is immediate); it doubles. Default 100 ms.
+    pub backoff: Duration,
+    /// The longest delay, and how often a degraded group is probed. Default 30 s.
+    pub backoff_max: Duration,
+    /// How much a delay varies either way, as a share of it. Default 0.2.
+    pub jitter: f64,
+    /// A worker that has lived this long, or has answered a job, is healthy: delays begin anew. Default 10 s.
+    pub healthy_after: Duration,
+    /// Deaths charged to jobs, with no job of the group answered in between, after which they count. Default 20.
+    pub job_deaths: u32,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> RestartPolicy {
+        RestartPolicy {
+            limit: Some(5),
+            window: Duration::from_secs(120),
+            backoff: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(30),
+            jitter: 0.2,
+            healthy_after: Duration::from_secs(10),
+            job_deaths: 20,
+        }
+    }
+}
+
+impl RestartPolicy {
+    /// Never degraded: replacements go on for ever, with back-off.
+    #[must_use]
+    pub fn unlimited() -> RestartPolicy {
+        RestartPolicy { limit: None, ..RestartPolicy::default() }
+    }
+}
+
+/// When a job that keeps killing workers is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoisonPolicy {
+    /// Worker deaths with the job running after which it is poisoned. Default 3; at least 1.
+    pub deaths: u8,
+    /// Worker deaths with the job sent but not started after which it is suspect; `deaths` more and it is
+    /// poisoned. Default 8; at least 1.
+    pub losses: u8,
+}
+
+impl Default for PoisonPolicy {
+    fn default() -> PoisonPolicy {
+        PoisonPolicy { deaths: 3, losses: 8 }
+    }
+}
+
+/// What a job's owner asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobOptions {
+    /// Further attempts after the first. Default 0.
+    pub retries: u16,
+    /// From enqueue until the first start. Default none.
+    pub queue_timeout: Option<Duration>,
+    /// One attempt, from its start. Default none.
+    pub run_timeout: Option<Duration>,
+    /// All of it, from enqueue. Default none.
+    pub timeout: Option<Duration>,
+    /// What happens to a worker whose request ran out of time. Default [`OnTimeout::Kill`].
+    pub on_timeout: OnTimeout,
+    /// Which endings of an attempt are worth a retry.
+    pub retry_on: RetryOn,
+    /// The delay before a retry; doubles with each, with jitter of 20 %. Default none.
+    pub retry_backoff: Option<Duration>,
+    /// The longest delay before a retry. Default 30 s.
+    pub retry_backoff_max: Duration,
+    /// Jobs with the same key prefer the same worker under [`Pick::Affinity`].
+    pub affinity: Option<u64>,
+}
+
+impl Default for JobOptions {
+    fn default() -> JobOptions {
+        JobOptions {
+            retries: 0,
+            queue_timeout: None,
+            run_timeout: None,
+            timeout: None,
+            on_timeout: OnTimeout::Kill,
+            retry_on: RetryOn::default(),
+            retry_backoff: None,
+            retry_backoff_max: Duration::from_secs(30),
+            affinity: None,
+        }
+    }
+}
+
+/// What happens to a worker whose request ran out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum OnTimeout {
+    /// It gets a Cancel and, if it does not answer within the grace, is killed, once its other requests are done.
+    #[default]
+    Kill,
+    /// It gets nothing new until its late answer or its death.
+    Leave,
+    /// It gets a Cancel, and nothing new until its late answer or its death.
+    Cooperative,
+}
+
+/// Which endings of an attempt are worth a retry, while there are retries left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RetryOn {
+    /// The worker died with the request started. Default yes.
+    pub worker_lost: bool,
+    /// The handler answered with a failure; its [`RetryHint`](ganger_protocol::RetryHint) overrides this.
+    /// Default no.
+    pub failure: bool,
+    /// The attempt ran into `run_timeout`. Default no.
+    pub run_timeout: bool,
+}
+
+impl Default for RetryOn {
+    fn default() -> RetryOn {
+        RetryOn { worker_lost: true, failure: false, run_timeout: false }
+    }
+}

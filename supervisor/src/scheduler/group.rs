@@ -1,0 +1,125 @@
+//! A group: its queue, its slots, and how it is doing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use ganger_protocol::Time;
+
+use super::queue::Queue;
+use super::stats::{Latency, Rate};
+use super::timers::TimerId;
+use super::{JobKey, Outcome, WorkerKey};
+
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: Arc<str>,
+    /// How many workers are wanted.
+    pub(super) wanted: u32,
+    pub(super) slots: Vec<Place>,
+    /// Its workers, those on their way out included.
+    pub(super) members: Vec<WorkerKey>,
+    pub(super) queue: Queue<JobKey>,
+    /// Jobs that must run alone, by age.
+    pub(super) suspects: BTreeMap<u64, JobKey>,
+    /// Jobs that wait for their back-off.
+    pub(super) waiting: usize,
+    /// Unexpected exits within the restart window.
+    pub(super) exits: VecDeque<Time>,
+    /// Deaths charged to jobs since a job was last answered.
+    pub(super) job_deaths: u32,
+    pub(super) degraded: Option<Degraded>,
+    /// Why callers are refused, if they are.
+    pub(super) refused: Option<Arc<str>>,
+    /// Processes that could not be killed.
+    pub(super) written_off: u32,
+    /// For the next empty slot.
+    pub(super) timer: TimerId,
+    /// For the next look at requests stuck behind a slow one.
+    pub(super) window_timer: TimerId,
+    /// Something happened since the last pass.
+    pub(super) is_dirty: bool,
+    /// Requests sent so far.
+    pub(super) sent: u64,
+    pub(super) done: u64,
+    pub(super) failed: u64,
+    pub(super) stale_answers: u64,
+    pub(super) restarts: u64,
+    pub(super) rate: Rate,
+    pub(super) queue_time: Latency,
+    pub(super) run_time: Latency,
+}
+
+/// A slot of a group: a worker's place, which its replacement inherits.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) occupant: Option<WorkerKey>,
+    /// Unexpected exits in a row.
+    pub(super) failures: u32,
+    /// When it may be filled again.
+    pub(super) due: Time,
+    /// How many workers it has had.
+    pub(super) filled: u64,
+    /// How its last worker ended, if that was unexpected.
+    pub(super) last_end: Option<Arc<str>>,
+}
+
+/// Why replacements have stopped, and when the next probe is due.
+#[derive(Debug)]
+pub(super) struct Degraded {
+    pub(super) reason: Arc<str>,
+    pub(super) probe_at: Time,
+    pub(super) probe: Option<WorkerKey>,
+}
+
+impl Group {
+    pub(super) fn new(name: Arc<str>, wanted: u32, now: Time) -> Group {
+        Group {
+            name,
+            wanted,
+            slots: Vec::new(),
+            members: Vec::new(),
+            queue: Queue::new(),
+            suspects: BTreeMap::new(),
+            waiting: 0,
+            exits: VecDeque::new(),
+            job_deaths: 0,
+            degraded: None,
+            refused: None,
+            written_off: 0,
+            timer: TimerId::UNSET,
+            window_timer: TimerId::UNSET,
+            is_dirty: true,
+            sent: 0,
+            done: 0,
+            failed: 0,
+            stale_answers: 0,
+            restarts: 0,
+            rate: Rate::new(now),
+            queue_time: Latency::default(),
+            run_time: Latency::default(),
+        }
+    }
+
+    /// Jobs that wait for a worker or for their retry.
+    pub(super) fn backlog(&self) -> usize {
+        self.queue.len() + self.suspects.len() + self.waiting
+    }
+
+    pub(super) fn note_outcome(&mut self, outcome: &Outcome, now: Time) {
+        match outcome {
+            Outcome::Replied { attempt, .. } => {
+                self.done += 1;
+                self.rate.record(now);
+                self.queue_time.record(attempt.queued);
+                self.run_time.record(attempt.ran);
+            }
+            Outcome::Failed { .. }
+            | Outcome::TimedOut { .. }
+            | Outcome::Cancelled { .. }
+            | Outcome::WorkerLost(_)
+            | Outcome::Poisoned { .. }
+            | Outcome::ShuttingDown { .. }
+            | Outcome::NoWorkers { .. } => self.failed += 1,
+        }
+    }
+}

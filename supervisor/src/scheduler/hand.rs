@@ -1,0 +1,278 @@
+//! The requests that one worker holds: sent, and not known to be answered.
+
+use std::collections::VecDeque;
+
+use ganger_protocol::{Epoch, JobId, Ordinal, Time};
+
+use super::{Clock, JobKey, KillCause};
+
+/// A request that was sent and is not answered.
+#[derive(Clone, Debug)]
+pub(super) struct InHand {
+    /// The job, until its handle settles; the attempt goes on without it.
+    pub(super) job: Option<JobKey>,
+    pub(super) id: JobId,
+    pub(super) epoch: Epoch,
+    pub(super) sent: Time,
+    /// When its handler was called, as far as the page has been read.
+    pub(super) since: Option<Time>,
+    /// Decided, but for the question whether it was started: waits for the take-back.
+    pub(super) pending: Option<Pending>,
+    /// Why the worker must get rid of it.
+    pub(super) culprit: Option<Culprit>,
+}
+
+/// What was decided about a request before it was known whether it had been started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pending {
+    Expired(Clock),
+    Cancelled,
+    ShuttingDown,
+}
+
+/// A request that outstays its welcome.
+#[derive(Clone, Debug)]
+pub(super) struct Culprit {
+    pub(super) cause: KillCause,
+    /// From then on the worker gets nothing new.
+    pub(super) taints_at: Time,
+    /// The worker's unstarted requests have been taken back since.
+    pub(super) has_tainted: bool,
+    /// From then on the worker is killed, if it holds nothing but culprits; never for those that are left alone.
+    pub(super) ends_at: Time,
+    /// From then on the worker is killed whatever else it holds.
+    pub(super) cuts_at: Time,
+}
+
+impl Culprit {
+    /// When there is something to do about it next; `alone`: the worker holds nothing but culprits.
+    fn next_step(&self, alone: bool) -> Time {
+        if !self.has_tainted {
+            self.taints_at
+        } else if alone {
+            self.ends_at
+        } else {
+            self.cuts_at
+        }
+    }
+}
+
+/// A worker's requests, by their ordinals.
+#[derive(Debug)]
+pub(super) struct Hand {
+    entries: VecDeque<Option<InHand>>,
+    /// The ordinal of the first entry.
+    first: Ordinal,
+    len: u32,
+    /// How many of them are culprits.
+    culprits: u32,
+    /// The start mark's ordinal, as it was read last.
+    started: Ordinal,
+}
+
+impl Hand {
+    pub(super) fn new() -> Hand {
+        Hand { entries: VecDeque::new(), first: Ordinal(1), len: 0, culprits: 0, started: Ordinal(0) }
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The ordinal that the next request gets.
+    pub(super) fn next_ordinal(&self) -> Ordinal {
+        Ordinal(self.first.0.wrapping_add(self.entries.len() as u32))
+    }
+
+    pub(super) fn push(&mut self, request: InHand) -> Ordinal {
+        let ordinal = self.next_ordinal();
+        self.entries.push_back(Some(request));
+        self.len += 1;
+        ordinal
+    }
+
+    pub(super) fn get(&self, ordinal: Ordinal) -> Option<&InHand> {
+        self.entries.get(self.first.distance_to(ordinal) as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, ordinal: Ordinal) -> Option<&mut InHand> {
+        self.entries.get_mut(self.first.distance_to(ordinal) as usize)?.as_mut()
+    }
+
+    /// Takes out a request that was answered, which shows that it had been started.
+    pub(super) fn answered(&mut self, ordinal: Ordinal) -> Option<InHand> {
+        let request = self.entries.get_mut(self.first.distance_to(ordinal) as usize)?.take()?;
+        self.len -= 1;
+        self.culprits -= u32::from(request.culprit.is_some());
+        if !ordinal.is_started(self.started) {
+            self.started = ordinal;
+        }
+        while let Some(None) = self.entries.front() {
+            self.entries.pop_front();
+            self.first = self.first.next();
+        }
+        Some(request)
+    }
+
+    /// Notes what the start mark said. `None` when it is impossible: behind what it said before, or ahead of what
+    /// was sent.
+    pub(super) fn note_started(&mut self, started: Ordinal) -> Option<()> {
+        let sent = Ordinal(self.next_ordinal().0.wrapping_sub(1));
+        let possible = self.started.is_started(started) && started.is_started(sent);
+        possible.then(|| self.started = started)
+    }
+
+    /// Removes every request that the start mark had not reached.
+    pub(super) fn take_unstarted(&mut self) -> Vec<InHand> {
+        let keep = self.first.distance_to(self.started.next()) as usize;
+        let unstarted: Vec<InHand> =
+            self.entries.split_off(keep.min(self.entries.len())).into_iter().flatten().collect();
+        self.len -= unstarted.len() as u32;
+        if self.entries.is_empty() {
+            self.first = self.started.next();
+        }
+        unstarted
+    }
+
+    pub(super) fn is_started(&self, ordinal: Ordinal) -> bool {
+        ordinal.is_started(self.started)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Ordinal, &InHand)> {
+        let first = self.first;
+        self.entries.iter().enumerate().filter_map(move |(index, request)| {
+            Some((Ordinal(first.0.wrapping_add(index as u32)), request.as_ref()?))
+        })
+    }
+
+    pub(super) fn ordinals(&self) -> Vec<Ordinal> {
+        self.iter().map(|(ordinal, _)| ordinal).collect()
+    }
+
+    pub(super) fn blame(&mut self, ordinal: Ordinal, culprit: Culprit) {
+        if let Some(request) = self.get_mut(ordinal) {
+            let is_news = request.culprit.replace(culprit).is_none();
+            self.culprits += u32::from(is_news);
+        }
+    }
+
+    pub(super) fn has_culprits(&self) -> bool {
+        self.culprits > 0
+    }
+
+    /// Whether a culprit keeps the worker from getting anything new.
+    pub(super) fn is_tainted(&self, now: Time) -> bool {
+        self.has_culprits() && self.culprits().any(|culprit| culprit.taints_at <= now)
+    }
+
+    /// When there is something to do about a culprit next.
+    pub(super) fn next_culprit_step(&self) -> Time {
+        if !self.has_culprits() {
+            return Time::NEVER;
+        }
+        let alone = self.culprits == self.len;
+        self.culprits().map(|culprit| culprit.next_step(alone)).min().unwrap_or(Time::NEVER)
+    }
+
+    /// Notes that the worker's unstarted requests were taken back for the culprits' sake; false when they had been.
+    pub(super) fn taint(&mut self, now: Time) -> bool {
+        let mut is_news = false;
+        for culprit in self.entries.iter_mut().flatten().filter_map(|request| request.culprit.as_mut()) {
+            is_news |= !culprit.has_tainted && culprit.taints_at <= now;
+            culprit.has_tainted |= culprit.taints_at <= now;
+        }
+        is_news
+    }
+
+    /// The culprit for whose sake the worker must be killed now.
+    pub(super) fn must_end(&self, now: Time) -> Option<&Culprit> {
+        let alone = self.culprits == self.len;
+        self.culprits().find(|culprit| culprit.has_tainted && culprit.next_step(alone) <= now)
+    }
+
+    /// Everything it holds, oldest first.
+    pub(super) fn into_requests(self) -> impl Iterator<Item = (Ordinal, InHand)> {
+        let first = self.first;
+        self.entries
+            .into_iter()
+            .enumerate()
+            .filter_map(move |(index, request)| Some((Ordinal(first.0.wrapping_add(index as u32)), request?)))
+    }
+
+    fn culprits(&self) -> impl Iterator<Item = &Culprit> {
+        self.iter().filter_map(|(_, request)| request.culprit.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(epoch: u32) -> InHand {
+        InHand {
+            job: None,
+            id: JobId::from_bytes([0; 16]),
+            epoch: Epoch(epoch),
+            sent: Time::ZERO,
+            since: None,
+            pending: None,
+            culprit: None,
+        }
+    }
+
+    fn hand_of(count: u32) -> Hand {
+        let mut hand = Hand::new();
+        for epoch in 1..=count {
+            let _ = hand.push(request(epoch));
+        }
+        hand
+    }
+
+    #[test]
+    fn a_take_back_leaves_what_was_started_and_reuses_the_ordinals() {
+        let mut hand = hand_of(5);
+        hand.note_started(Ordinal(2)).expect("possible");
+        assert_eq!(hand.take_unstarted().len(), 3);
+        assert_eq!((hand.len(), hand.next_ordinal()), (2, Ordinal(3)));
+        assert_eq!(hand.push(request(9)), Ordinal(3));
+        assert_eq!(hand.get(Ordinal(3)).map(|one| one.epoch), Some(Epoch(9)));
+    }
+
+    #[test]
+    fn answers_in_any_order_leave_the_rest_reachable() {
+        let mut hand = hand_of(4);
+        hand.note_started(Ordinal(4)).expect("possible");
+        assert!(hand.answered(Ordinal(2)).is_some());
+        assert!(hand.answered(Ordinal(1)).is_some());
+        assert!(hand.answered(Ordinal(1)).is_none());
+        assert_eq!(hand.ordinals(), [Ordinal(3), Ordinal(4)]);
+        assert!(hand.answered(Ordinal(4)).is_some());
+        assert!(hand.answered(Ordinal(3)).is_some());
+        assert!(hand.is_empty());
+        assert!(hand.take_unstarted().is_empty());
+        assert_eq!(hand.next_ordinal(), Ordinal(5));
+    }
+
+    #[test]
+    fn an_answer_before_the_mark_was_read_does_not_confuse_the_take_back() {
+        let mut hand = hand_of(3);
+        assert!(hand.answered(Ordinal(1)).is_some());
+        hand.note_started(Ordinal(1)).expect("possible");
+        assert_eq!(hand.take_unstarted().len(), 2);
+        assert_eq!(hand.next_ordinal(), Ordinal(2));
+        assert_eq!(hand.push(request(4)), Ordinal(2));
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_is_refused() {
+        let mut hand = hand_of(3);
+        assert!(hand.note_started(Ordinal(4)).is_none());
+        assert!(hand.answered(Ordinal(2)).is_some());
+        assert!(hand.note_started(Ordinal(1)).is_none(), "an answered request had been started");
+        hand.note_started(Ordinal(2)).expect("possible");
+    }
+}

@@ -1,0 +1,283 @@
+//! The mind: a pure state machine that decides what happens to every job and every worker.
+//!
+//! It has no socket, process, thread, clock or source of randomness of its own: the same inputs give the same
+//! actions. Whoever drives it tells it one thing that happened at a time, or that time has passed, then takes the
+//! actions until there are none, then waits until [`poll_timeout`](Scheduler::poll_timeout).
+//!
+//! ```text
+//! enqueue(now, …), handle_input(now, Input)   one thing that happened
+//! handle_timeout(now)                         what is due
+//! poll_action() -> Option<Action>             what to do, in order; drain before waiting
+//! poll_timeout() -> Option<Time>              when to come back
+//! snapshot(), explain()                       how things are
+//! ```
+//!
+//! Jobs are given to workers inside the first `poll_action` after a batch of inputs, once for all of them.
+
+mod action;
+mod check;
+mod clock;
+mod config;
+mod dispatch;
+mod exit;
+mod group;
+mod hand;
+mod input;
+mod job;
+mod ladder;
+mod outcome;
+mod pick;
+mod pool;
+mod queue;
+mod restart;
+mod show;
+mod shutdown;
+mod slab;
+mod snapshot;
+mod stats;
+mod timers;
+mod window;
+
+use std::collections::VecDeque;
+
+use ganger_protocol::Time;
+
+pub use action::Action;
+pub use config::{
+    Config, GroupConfig, GroupIndex, JobOptions, OnTimeout, Pick, PoisonPolicy, RestartPolicy, RetryOn,
+};
+pub use dispatch::{Explanation, Standing};
+pub use input::{Backlog, Input, Reply, SpawnFailure, Ticket};
+pub use outcome::{
+    AttemptInfo, Clock, CrashReport, Exit, ExitStatus, KillCause, Outcome, Started, WorkerLost,
+};
+pub use pick::Candidate;
+pub use slab::Key;
+pub use snapshot::{GroupSnapshot, Snapshot, Unrouted, WorkerSnapshot, WorkerStatus};
+pub use stats::Latency;
+
+pub use crate::event::Event;
+
+use clock::InsideClock;
+use dispatch::Scratch;
+use group::Group;
+use job::Job;
+use pool::Worker;
+use shutdown::Life;
+use slab::Slab;
+use timers::{TimerId, Timers};
+
+/// The kind of [`JobKey`].
+#[derive(Debug)]
+pub enum JobKind {}
+/// The kind of [`WorkerKey`].
+#[derive(Debug)]
+pub enum WorkerKind {}
+/// Names a job while it has not ended.
+pub type JobKey = Key<JobKind>;
+/// Names a worker until nothing of it is left.
+pub type WorkerKey = Key<WorkerKind>;
+
+/// The state of everything.
+#[derive(Debug)]
+pub struct Scheduler<T> {
+    config: Config,
+    /// Now, on the inside clock.
+    now: Time,
+    clock: InsideClock,
+    random: fastrand::Rng,
+    life: Life,
+    is_online: bool,
+    next_seq: u64,
+    groups: Vec<Group>,
+    jobs: Slab<JobKind, Job<T>>,
+    workers: Slab<WorkerKind, Worker>,
+    timers: Timers<TimerKey>,
+    sampling_timer: TimerId,
+    shutdown_timer: TimerId,
+    actions: VecDeque<Action<T>>,
+    scratch: Scratch,
+}
+
+/// Whose timer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TimerKey {
+    Job(JobKey),
+    Worker(WorkerKey),
+    Group(GroupIndex),
+    Window(GroupIndex),
+    Sampling,
+    Shutdown,
+}
+
+impl<T: Ticket> Scheduler<T> {
+    /// A scheduler that will ask for its first workers at the first [`poll_action`](Scheduler::poll_action).
+    ///
+    /// `seed` decides jitter and random picks.
+    #[must_use]
+    pub fn new(config: Config, seed: u64, now: Time) -> Scheduler<T> {
+        let groups =
+            config.groups.iter().map(|group| Group::new(group.name.clone(), group.workers, now)).collect();
+        Scheduler {
+            config,
+            now,
+            clock: InsideClock::new(now),
+            random: fastrand::Rng::with_seed(seed),
+            life: Life::Running,
+            is_online: false,
+            next_seq: 0,
+            groups,
+            jobs: Slab::new(),
+            workers: Slab::new(),
+            timers: Timers::new(now),
+            sampling_timer: TimerId::UNSET,
+            shutdown_timer: TimerId::UNSET,
+            actions: VecDeque::new(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Takes over an accepted job; `enqueued` is when its owner enqueued it.
+    ///
+    /// # Panics
+    /// When there is no such group.
+    pub fn enqueue(&mut self, now: Time, group: GroupIndex, ticket: T, enqueued: Time) -> JobKey {
+        self.advance(now);
+        let enqueued = self.clock.inside(enqueued).min(self.now);
+        self.accept(group, ticket, enqueued)
+    }
+
+    /// Takes note of one thing that happened.
+    pub fn handle_input(&mut self, now: Time, input: Input) {
+        self.advance(now);
+        match input {
+            Input::Cancel(key) => self.cancel(key),
+            Input::Resize { group, workers } => self.resize(group, workers),
+            Input::ShutdownWorker { worker, grace } => self.drain(worker, self.now + grace),
+            Input::SoftKill { deadline, backlog } => self.soft_kill(deadline, backlog),
+            Input::HardKill => self.hard_kill(),
+            Input::Spawned { worker, .. }
+            | Input::SpawnFailed { worker, .. }
+            | Input::Hello(worker)
+            | Input::WrongVersion { worker, .. }
+            | Input::Ready { worker, .. }
+            | Input::Busy(worker)
+            | Input::Answer { worker, .. }
+            | Input::Goodbye(worker)
+            | Input::Violation { worker, .. }
+            | Input::LinkEnded(worker)
+            | Input::ProcessEnded { worker, .. }
+            | Input::Page { worker, .. }
+            | Input::TakenBack { worker, .. }
+            | Input::Sample { worker, .. } => self.worker_input(worker, input),
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.advance(now);
+        while let Some(key) = self.timers.pop_due(self.now) {
+            match key {
+                TimerKey::Job(key) => self.job_due(key),
+                TimerKey::Worker(key) => self.worker_due(key),
+                TimerKey::Group(index) => {
+                    let group = &mut self.groups[usize::from(index.0)];
+                    group.timer = TimerId::UNSET;
+                    group.is_dirty = true;
+                }
+                TimerKey::Window(index) => self.windows_due(index),
+                TimerKey::Sampling => self.sample_all(),
+                TimerKey::Shutdown => {
+                    self.shutdown_timer = TimerId::UNSET;
+                    self.patience_is_over();
+                }
+            }
+        }
+    }
+
+    /// The next thing to do. Do it, tell what came of it, and ask again until there is nothing.
+    pub fn poll_action(&mut self) -> Option<Action<T>> {
+        while self.actions.is_empty() && self.pass() {}
+        self.actions.pop_front()
+    }
+
+    /// When [`handle_timeout`](Scheduler::handle_timeout) is next of use.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next().map(|inside| self.clock.outside(inside))
+    }
+
+    /// What the owner of a job gave along; `None` when the job has ended.
+    #[must_use]
+    pub fn ticket(&self, key: JobKey) -> Option<&T> {
+        self.jobs.get(key).map(|job| &job.ticket)
+    }
+
+    /// Brings groups in which something happened up to date; false when there is none.
+    fn pass(&mut self) -> bool {
+        let mut was_dirty = false;
+        for index in 0..self.groups.len() {
+            if std::mem::take(&mut self.groups[index].is_dirty) {
+                was_dirty = true;
+                let index = GroupIndex(index as u16);
+                self.reconcile(index);
+                self.dispatch(index);
+            }
+        }
+        self.advance_life();
+        was_dirty || !self.actions.is_empty()
+    }
+
+    fn act(&mut self, action: Action<T>) {
+        self.actions.push_back(action);
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.act(Action::Tell(event));
+    }
+
+    fn resize(&mut self, group: GroupIndex, workers: u32) {
+        let Some(group) = self.groups.get_mut(usize::from(group.0)) else { return };
+        group.wanted = workers;
+        group.is_dirty = true;
+    }
+
+    /// All first workers have said ready: that is told once.
+    fn note_online(&mut self) {
+        let is_ready = |key: Option<WorkerKey>| {
+            key.and_then(|key| self.workers.get(key)).is_some_and(|worker| worker.ready_since.is_some())
+        };
+        let is_online = |group: &Group| {
+            group.slots.len() >= group.wanted as usize
+                && group.slots.iter().take(group.wanted as usize).all(|place| is_ready(place.occupant))
+        };
+        if !self.is_online && self.groups.iter().all(is_online) {
+            self.is_online = true;
+            self.tell(Event::Online);
+        }
+    }
+
+    fn arm_sampling(&mut self) {
+        if !self.sampling_timer.is_set() {
+            let at = self.now + self.config.sample_every;
+            self.timers.set(&mut self.sampling_timer, at, TimerKey::Sampling);
+        }
+    }
+
+    fn sample_all(&mut self) {
+        self.sampling_timer = TimerId::UNSET;
+        for key in self.workers.keys() {
+            let is_alive = |worker: &Worker| worker.pid.is_some() && worker.ended.is_none();
+            if self.workers.get(key).is_some_and(is_alive) {
+                self.act(Action::Sample(key));
+                self.arm_sampling();
+            }
+        }
+    }
+
+    /// Moves the clock on; a gap in which the supervisor itself stood still counts for nobody.
+    fn advance(&mut self, now: Time) {
+        let due = self.timers.next();
+        self.now = self.clock.advance(now, due);
+    }
+}

@@ -1,0 +1,252 @@
+//! How a job ends, and what is known about a worker's death.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ganger_protocol::{Failure, JobId};
+
+/// How a job ended. A job ends once.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The handler answered.
+    Replied {
+        /// The reply's bytes; none for a plain acknowledgement.
+        data: Vec<u8>,
+        /// Which attempt it was.
+        attempt: AttemptInfo,
+    },
+    /// The handler answered with a failure.
+    Failed {
+        /// What it said.
+        failure: Failure,
+        /// Which attempt it was.
+        attempt: AttemptInfo,
+    },
+    /// A clock ran out.
+    TimedOut {
+        /// Which one.
+        clock: Clock,
+        /// Whether a handler had been called.
+        started: Started,
+    },
+    /// Its owner cancelled it.
+    Cancelled {
+        /// Whether a handler had been called.
+        started: Started,
+    },
+    /// The worker died after the handler had been called: nobody knows how far it came.
+    WorkerLost(WorkerLost),
+    /// It was running at too many workers' deaths.
+    Poisoned {
+        /// The deaths, oldest first.
+        reports: Vec<Arc<CrashReport>>,
+    },
+    /// The supervisor was shut down first.
+    ShuttingDown {
+        /// Whether a handler had been called.
+        started: Started,
+    },
+    /// Its group has no worker and gets none.
+    NoWorkers {
+        /// Why the group has none.
+        reason: Arc<str>,
+        /// Whether a handler had been called, in an earlier attempt.
+        started: Started,
+    },
+}
+
+/// Where and how an attempt was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptInfo {
+    /// The worker's name.
+    pub worker: Arc<str>,
+    /// 1 + the retries spent.
+    pub attempt: u16,
+    /// From enqueue until the request was sent to the worker.
+    pub queued: Duration,
+    /// The handler's time, as the worker measured it.
+    pub ran: Duration,
+}
+
+/// A job's three clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Clock {
+    /// `queue_timeout`: from enqueue until the first start.
+    Queue,
+    /// `run_timeout`: one attempt.
+    Run,
+    /// `timeout`: all of it.
+    Total,
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Clock::Queue => "queue_timeout",
+            Clock::Run => "run_timeout",
+            Clock::Total => "timeout",
+        })
+    }
+}
+
+/// Whether a handler was called for the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Started {
+    /// It certainly was not, and never will be.
+    No,
+    /// It was, at least once.
+    Yes,
+}
+
+impl fmt::Display for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Started::No => "not started",
+            Started::Yes => "started",
+        })
+    }
+}
+
+/// A worker died with the job started.
+#[derive(Clone, Debug)]
+pub struct WorkerLost {
+    /// The death.
+    pub report: Arc<CrashReport>,
+    /// The job for whose sake the supervisor itself killed the worker, when it was not this one.
+    pub because: Option<JobId>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExitStatus {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal killed it.
+    Signal(i32),
+    /// Nobody could tell: someone else reaped it, or it could not be killed.
+    Unknown,
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExitStatus::Code(code) => write!(f, "exit code {code}"),
+            ExitStatus::Signal(signal) => match signal_name(*signal) {
+                Some(name) => write!(f, "signal {signal} ({name})"),
+                None => write!(f, "signal {signal}"),
+            },
+            ExitStatus::Unknown => f.write_str("an unknown end"),
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        31 => "SIGSYS",
+        _ => return None,
+    })
+}
+
+/// What the driver knows about a process that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Whether the kernel's out-of-memory killer is the likely cause.
+    pub oom_likely: bool,
+    /// Its last lines on standard error, oldest first.
+    pub stderr_tail: Vec<String>,
+}
+
+/// Why the supervisor itself ended a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KillCause {
+    /// A request ran out of time.
+    TimedOut(JobId),
+    /// A cancelled request did not end.
+    Cancelled(JobId),
+    /// It did not say ready in time.
+    NotReady,
+    /// Its heartbeat stopped.
+    Silent,
+    /// It broke the protocol.
+    Violation(Arc<str>),
+    /// It closed its link and lived on.
+    LinkClosed,
+    /// It did not leave in time when asked to.
+    Overstayed,
+    /// Everything was to end at once.
+    HardKill,
+}
+
+impl fmt::Display for KillCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KillCause::TimedOut(job) => write!(f, "job {job} ran out of time"),
+            KillCause::Cancelled(job) => write!(f, "job {job} was cancelled and did not end"),
+            KillCause::NotReady => f.write_str("it did not say ready in time"),
+            KillCause::Silent => f.write_str("its heartbeat stopped"),
+            KillCause::Violation(reason) => write!(f, "it broke the protocol: {reason}"),
+            KillCause::LinkClosed => f.write_str("it closed its link and lived on"),
+            KillCause::Overstayed => f.write_str("it did not leave in time when asked to"),
+            KillCause::HardKill => f.write_str("the supervisor ended everything at once"),
+        }
+    }
+}
+
+/// All that is known about a worker's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrashReport {
+    /// The worker's name.
+    pub worker: Arc<str>,
+    /// Its group.
+    pub group: Arc<str>,
+    /// Its place in the group.
+    pub slot: u32,
+    /// Its process id; `None` when it never had one.
+    pub pid: Option<u32>,
+    /// How it ended, and what it wrote last.
+    pub exit: Exit,
+    /// Why the supervisor killed it, if it did.
+    pub killed: Option<KillCause>,
+    /// The jobs whose handlers were running.
+    pub running: Vec<JobId>,
+    /// Its resident memory when it was last sampled, in bytes.
+    pub rss_bytes: Option<u64>,
+    /// From its start to its end.
+    pub uptime: Duration,
+}
+
+impl fmt::Display for CrashReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} ", self.worker)?;
+        if let Some(pid) = self.pid {
+            write!(f, "(pid {pid}) ")?;
+        }
+        write!(f, "ended by {} after {:.1?}", self.exit.status, self.uptime)?;
+        if self.exit.oom_likely {
+            f.write_str(", likely by the out-of-memory killer")?;
+        }
+        if let Some(cause) = &self.killed {
+            write!(f, ", killed because {cause}")?;
+        }
+        if let Some(line) = self.exit.stderr_tail.last() {
+            write!(f, "; its last words: {line}")?;
+        }
+        Ok(())
+    }
+}

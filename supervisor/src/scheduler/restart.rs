@@ -1,0 +1,258 @@
+//! Keeping each group at its strength: one function compares the wanted with the actual workers and mends the
+//! difference. Nothing is started "because a worker exited": a slot is empty, and its time has come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ganger_protocol::Time;
+
+use super::exit::Blame;
+use super::group::{Degraded, Place};
+use super::job::jittered;
+use super::pool::Step;
+use super::pool::Worker;
+use super::{
+    Action, Event, GroupIndex, KillCause, RestartPolicy, Scheduler, SpawnFailure, Ticket, TimerKey, WorkerKey,
+};
+
+impl<T: Ticket> Scheduler<T> {
+    /// Brings the group's workers to the number wanted.
+    pub(super) fn reconcile(&mut self, index: GroupIndex) {
+        let target = self.target(index);
+        self.drain_surplus(index, target);
+        let due = (0..target).filter_map(|slot| self.fill(index, slot)).min();
+        let group = &mut self.groups[usize::from(index.0)];
+        self.timers.set(&mut group.timer, due.unwrap_or(Time::NEVER), TimerKey::Group(index));
+    }
+
+    fn target(&self, index: GroupIndex) -> u32 {
+        if self.wants_workers() { self.groups[usize::from(index.0)].wanted } else { 0 }
+    }
+
+    fn drain_surplus(&mut self, index: GroupIndex, target: u32) {
+        let group = &mut self.groups[usize::from(index.0)];
+        let surplus: Vec<WorkerKey> =
+            group.slots.iter().skip(target as usize).filter_map(|place| place.occupant).collect();
+        while group.slots.len() > target as usize
+            && group.slots.last().is_some_and(|place| place.occupant.is_none())
+        {
+            group.slots.pop();
+        }
+        let deadline = self.leaving_deadline();
+        for key in surplus {
+            self.drain(key, deadline);
+        }
+    }
+
+    /// Fills a slot if it is empty and due; says when it will be due if it is not.
+    fn fill(&mut self, index: GroupIndex, slot: u32) -> Option<Time> {
+        let now = self.now;
+        let group = &mut self.groups[usize::from(index.0)];
+        while group.slots.len() <= slot as usize {
+            group.slots.push(Place { occupant: None, failures: 0, due: now, filled: 0, last_end: None });
+        }
+        let place = &group.slots[slot as usize];
+        if place.occupant.is_some() || group.written_off > group.wanted {
+            return None;
+        }
+        let due = match &group.degraded {
+            None => place.due,
+            Some(Degraded { probe: Some(_), .. }) => return None,
+            Some(Degraded { probe_at, .. }) => *probe_at,
+        };
+        if due > now {
+            return Some(due);
+        }
+        self.spawn(index, slot);
+        None
+    }
+
+    fn spawn(&mut self, index: GroupIndex, slot: u32) {
+        let group = &mut self.groups[usize::from(index.0)];
+        let name: Arc<str> = format!("{}-{slot}", group.name).into();
+        let worker = self.workers.insert(Worker::new(index, slot, Arc::clone(&name), self.now));
+        let place = &mut group.slots[slot as usize];
+        place.occupant = Some(worker);
+        group.restarts += u64::from(place.filled > 0);
+        place.filled += 1;
+        group.members.push(worker);
+        if let Some(degraded) = &mut group.degraded {
+            degraded.probe = Some(worker);
+        }
+        self.act(Action::Spawn { worker, group: index, slot, name });
+    }
+
+    /// No process could be started.
+    pub(super) fn on_spawn_failed(&mut self, key: WorkerKey, error: SpawnFailure) {
+        let Some(mut worker) = self.workers.remove(key) else { return };
+        self.timers.clear(&mut worker.timer);
+        self.act(Action::Bury(key));
+        let (reason, is_permanent) = match error {
+            SpawnFailure::Permanent(reason) => (reason, true),
+            SpawnFailure::Temporary(reason) => (reason, false),
+        };
+        self.tell(Event::SpawnFailed { worker: Arc::clone(&worker.name), reason: Arc::clone(&reason) });
+        let blame = if worker.killed.is_some() { Blame::Nobody } else { Blame::Worker };
+        self.free_slot(key, worker.group, worker.slot, blame, &reason);
+        if is_permanent {
+            self.degrade(worker.group, reason);
+        }
+    }
+
+    pub(super) fn on_wrong_version(&mut self, key: WorkerKey, version: u16) {
+        let Some(group) = self.workers.get(key).map(|worker| worker.group) else { return };
+        let ours = ganger_protocol::VERSION;
+        let reason = format!("its library speaks version {version} of the protocol, the supervisor {ours}");
+        self.stop(key, KillCause::Violation(reason.as_str().into()), Step::Kill);
+        self.degrade(group, reason.into());
+    }
+
+    /// The slot of a worker that is gone: when may it be filled again?
+    pub(super) fn free_slot(
+        &mut self,
+        key: WorkerKey,
+        index: GroupIndex,
+        slot: u32,
+        blame: Blame,
+        end: &str,
+    ) {
+        let now = self.now;
+        let policy = self.config.groups[usize::from(index.0)].restart.clone();
+        let group = &mut self.groups[usize::from(index.0)];
+        group.members.retain(|member| *member != key);
+        group.is_dirty = true;
+        if let Some(degraded) = &mut group.degraded
+            && degraded.probe == Some(key)
+        {
+            degraded.probe = None;
+            degraded.probe_at = now + jittered(policy.backoff_max, policy.jitter, &mut self.random);
+        }
+        let Some(place) = group.slots.get_mut(slot as usize).filter(|place| place.occupant == Some(key))
+        else {
+            return;
+        };
+        place.occupant = None;
+        place.due = now;
+        let is_fault = match blame {
+            Blame::Nobody => false,
+            Blame::Worker => true,
+            Blame::Unkillable => {
+                group.written_off += 1;
+                true
+            }
+            Blame::Job => {
+                group.job_deaths += 1;
+                group.job_deaths > policy.job_deaths
+            }
+        };
+        if blame != Blame::Nobody {
+            place.last_end = Some(end.into());
+        }
+        if is_fault {
+            self.note_fault(index, slot, &policy, end);
+        }
+    }
+
+    /// An unexpected exit: back off, and degrade when there were too many.
+    fn note_fault(&mut self, index: GroupIndex, slot: u32, policy: &RestartPolicy, end: &str) {
+        let now = self.now;
+        let group = &mut self.groups[usize::from(index.0)];
+        let place = &mut group.slots[slot as usize];
+        place.failures += 1;
+        let delay = restart_delay(policy, place.failures, &mut self.random);
+        place.due = now + delay;
+        group.exits.push_back(now);
+        while group.exits.front().is_some_and(|at| now.since(*at) > policy.window) {
+            group.exits.pop_front();
+        }
+        let allowed = policy.limit.map(|limit| limit as usize * group.wanted.max(1) as usize);
+        let name = Arc::clone(&group.name);
+        let exits = group.exits.len();
+        if allowed.is_some_and(|allowed| exits > allowed) {
+            let reason = format!("{exits} unexpected exits within {:?}; the last: {end}", policy.window);
+            self.degrade(index, reason.into());
+        } else if self.wants_workers() {
+            self.tell(Event::WorkerRestarting { group: name, slot, delay });
+        }
+    }
+
+    fn degrade(&mut self, index: GroupIndex, reason: Arc<str>) {
+        let policy = &self.config.groups[usize::from(index.0)].restart;
+        let group = &mut self.groups[usize::from(index.0)];
+        group.is_dirty = true;
+        match &mut group.degraded {
+            Some(degraded) => degraded.reason = reason,
+            None => {
+                let probe_at = self.now + jittered(policy.backoff_max, policy.jitter, &mut self.random);
+                let name = Arc::clone(&group.name);
+                group.degraded = Some(Degraded { reason: Arc::clone(&reason), probe_at, probe: None });
+                self.tell(Event::Degraded { group: name, reason });
+            }
+        }
+    }
+
+    /// The worker has shown that it works: its slot's delays begin anew, and a probe heals its group.
+    pub(super) fn note_healthy(&mut self, key: WorkerKey) {
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        if std::mem::replace(&mut worker.is_healthy, true) {
+            return;
+        }
+        let (index, slot) = (worker.group, worker.slot);
+        let group = &mut self.groups[usize::from(index.0)];
+        if let Some(place) = group.slots.get_mut(slot as usize) {
+            place.failures = 0;
+        }
+        if group.degraded.as_ref().is_some_and(|degraded| degraded.probe == Some(key)) {
+            group.degraded = None;
+            group.exits.clear();
+            group.slots.iter_mut().for_each(|place| place.due = self.now);
+            group.is_dirty = true;
+            let name = Arc::clone(&group.name);
+            self.tell(Event::Healed { group: name });
+        }
+    }
+
+    /// Whether the group is degraded and has nobody left who serves.
+    pub(super) fn is_hopeless(&self, index: GroupIndex) -> bool {
+        let group = &self.groups[usize::from(index.0)];
+        let serves = |key: &WorkerKey| self.workers.get(*key).is_some_and(Worker::is_serving);
+        group.degraded.is_some() && !group.members.iter().any(serves)
+    }
+
+    /// Tells callers whether jobs for the group are of any use.
+    pub(super) fn note_admission(&mut self, index: GroupIndex) {
+        let refuse = match (&self.groups[usize::from(index.0)].degraded, self.is_hopeless(index)) {
+            (Some(degraded), true) => Some(Arc::clone(&degraded.reason)),
+            (Some(_) | None, _) => None,
+        };
+        let group = &mut self.groups[usize::from(index.0)];
+        if group.refused.is_some() != refuse.is_some() {
+            group.refused.clone_from(&refuse);
+            self.act(Action::Admission { group: index, refuse });
+        }
+    }
+}
+
+/// None for the first in a row, then doubling, capped, with jitter.
+fn restart_delay(policy: &RestartPolicy, failures: u32, random: &mut fastrand::Rng) -> Duration {
+    let Some(doublings) = failures.checked_sub(2) else { return Duration::ZERO };
+    let delay = policy.backoff.saturating_mul(1 << doublings.min(30));
+    jittered(delay.min(policy.backoff_max), policy.jitter, random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// W5: 0, then 100 ms × 2^k up to 30 s, ± 20 %.
+    #[test]
+    fn delays_double_up_to_the_cap() {
+        let policy = RestartPolicy::default();
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut delay = |failures| restart_delay(&policy, failures, &mut random).as_secs_f64();
+        assert!(delay(1).abs() < f64::EPSILON);
+        for (failures, ideal) in [(2, 0.1), (3, 0.2), (6, 1.6), (40, 30.0)] {
+            assert!((ideal * 0.8..=ideal * 1.2).contains(&delay(failures)), "{failures}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! How things are: the scheduler as a snapshot.
+
+use std::sync::Arc;
+
+use super::group::Group;
+use super::pool::Worker;
+use super::shutdown::Life;
+use super::{GroupSnapshot, Scheduler, Snapshot, Ticket, WorkerKey, WorkerSnapshot};
+
+impl<T: Ticket> Scheduler<T> {
+    /// The whole state, for people and for health checks. Costs time in proportion to groups and workers.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            groups: self.groups.iter().map(|group| self.show_group(group)).collect(),
+            workers: self.workers.iter().map(|(_, worker)| self.show_worker(worker)).collect(),
+            is_shutting_down: self.life != Life::Running,
+        }
+    }
+
+    /// The worker with this name that came last; an earlier one may still be on its way out.
+    #[must_use]
+    pub fn worker(&self, name: &str) -> Option<WorkerKey> {
+        let named = self.workers.iter().filter(|(_, worker)| &*worker.name == name);
+        named.max_by_key(|(_, worker)| worker.born).map(|(key, _)| key)
+    }
+
+    /// All workers that are not gone.
+    pub fn live_workers(&self) -> impl Iterator<Item = WorkerKey> {
+        self.workers.iter().map(|(key, _)| key)
+    }
+
+    /// Jobs that have not ended.
+    #[must_use]
+    pub fn job_count(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Timers that are set.
+    #[must_use]
+    pub fn timer_count(&self) -> usize {
+        self.timers.len()
+    }
+
+    fn show_group(&self, group: &Group) -> GroupSnapshot {
+        let members = || group.members.iter().filter_map(|key| self.workers.get(*key));
+        GroupSnapshot {
+            name: Arc::clone(&group.name),
+            wanted: group.wanted,
+            ready: members().filter(|worker| worker.is_routable(self.now)).count() as u32,
+            queued: group.backlog(),
+            oldest: self.oldest_waiting(group),
+            in_flight: members().map(|worker| worker.hand.len() as usize).sum(),
+            done: group.done,
+            failed: group.failed,
+            stale_answers: group.stale_answers,
+            restarts: group.restarts,
+            rate: group.rate.per_second(self.now),
+            queue_time: group.queue_time.clone(),
+            run_time: group.run_time.clone(),
+            degraded: group.degraded.as_ref().map(|degraded| Arc::clone(&degraded.reason)),
+        }
+    }
+
+    fn oldest_waiting(&self, group: &Group) -> Option<std::time::Duration> {
+        let queued = group.queue.peek(|key| self.jobs.get(key).is_some());
+        let suspect = group.suspects.first_key_value().map(|(_, key)| *key);
+        let enqueued = |key| self.jobs.get(key).map(|job| job.enqueued);
+        let oldest = queued.into_iter().chain(suspect).filter_map(enqueued).min()?;
+        Some(self.now.since(oldest))
+    }
+
+    fn show_worker(&self, worker: &Worker) -> WorkerSnapshot {
+        let group = &self.groups[usize::from(worker.group.0)];
+        let place = group.slots.get(worker.slot as usize);
+        let last_end = place.and_then(|place| place.last_end.clone());
+        WorkerSnapshot {
+            name: Arc::clone(&worker.name),
+            group: Arc::clone(&group.name),
+            slot: worker.slot,
+            pid: worker.pid,
+            status: worker.status(),
+            unrouted: worker.unrouted(self.now),
+            capacity: worker.capacity,
+            in_flight: worker.hand.len(),
+            rss_bytes: worker.rss_bytes,
+            heap_total_bytes: worker.vitals.heap_total_bytes,
+            heap_used_bytes: worker.vitals.heap_used_bytes,
+            done: worker.done,
+            failed: worker.failed,
+            restarts: place.map_or(0, |place| place.filled.saturating_sub(1)),
+            uptime: self.now.since(worker.born),
+            last_error: worker.last_error.clone().or(last_end),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What the scheduler shows of itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::stats::Latency;
+
+/// The whole supervisor at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The groups, in their order.
+    pub groups: Vec<GroupSnapshot>,
+    /// All workers that are not gone.
+    pub workers: Vec<WorkerSnapshot>,
+    /// Whether a soft or hard kill has begun.
+    pub is_shutting_down: bool,
+}
+
+/// One group at one moment.
+#[derive(Clone, Debug)]
+pub struct GroupSnapshot {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How many workers are wanted.
+    pub wanted: u32,
+    /// How many take requests now.
+    pub ready: u32,
+    /// Jobs that wait for a worker, those waiting for a retry included.
+    pub queued: usize,
+    /// The age of the oldest job that waits.
+    pub oldest: Option<Duration>,
+    /// Requests sent and not yet answered.
+    pub in_flight: usize,
+    /// Jobs answered with data since the start.
+    pub done: u64,
+    /// Jobs that ended in any other way.
+    pub failed: u64,
+    /// Answers that no job waited for.
+    pub stale_answers: u64,
+    /// Workers replaced.
+    pub restarts: u64,
+    /// Jobs answered a second, over the last ten.
+    pub rate: f64,
+    /// From enqueue to send.
+    pub queue_time: Latency,
+    /// The handlers' time.
+    pub run_time: Latency,
+    /// Why the group is degraded, if it is.
+    pub degraded: Option<Arc<str>>,
+}
+
+/// One worker at one moment.
+#[derive(Clone, Debug)]
+pub struct WorkerSnapshot {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its group.
+    pub group: Arc<str>,
+    /// Its place in the group.
+    pub slot: u32,
+    /// Its process id, once it has one.
+    pub pid: Option<u32>,
+    /// What it is doing.
+    pub status: WorkerStatus,
+    /// Whether it gets no new requests although it is ready, and why.
+    pub unrouted: Option<Unrouted>,
+    /// How many requests it takes at once.
+    pub capacity: u32,
+    /// Requests sent and not yet answered.
+    pub in_flight: u32,
+    /// Resident memory in bytes, when it could be read.
+    pub rss_bytes: Option<u64>,
+    /// Bytes its allocator holds; 0 when it has not said.
+    pub heap_total_bytes: u64,
+    /// Bytes of them in use.
+    pub heap_used_bytes: u64,
+    /// Requests it answered with data.
+    pub done: u64,
+    /// Requests it answered with a failure.
+    pub failed: u64,
+    /// How often its slot was restarted.
+    pub restarts: u64,
+    /// Since its start.
+    pub uptime: Duration,
+    /// The last failure it answered, or the last end of its slot.
+    pub last_error: Option<Arc<str>>,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WorkerStatus {
+    /// Its process is being started, or it has not yet said ready.
+    Starting,
+    /// It takes requests.
+    Ready,
+    /// It said it takes none for now.
+    Busy,
+    /// It finishes what it holds and leaves.
+    Draining,
+    /// It is being killed.
+    Stopping,
+    /// Its process has ended.
+    Exited,
+    /// It could not be started, or could not be killed.
+    Failed,
+}
+
+/// Why a ready worker gets no new requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unrouted {
+    /// A request of its ran out of time or was cancelled, and is not over.
+    Tainted,
+    /// It missed heartbeats.
+    Suspected,
+    /// It is kept free for a suspect job, or runs one.
+    Isolated,
+}

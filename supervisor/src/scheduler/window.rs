@@ -1,0 +1,157 @@
+//! Sending ahead, and taking back.
+//!
+//! A worker's *window* is what it holds beyond its capacity: sent, so that it need not wait for the next request, and
+//! not startable before a slot is free. It is as deep as the worker answers in about 100 µs. Whatever is not started
+//! can be taken back without the worker's help, also from one that is busy or stopped, so that nothing ever waits
+//! behind a slow request while another worker idles.
+
+use std::time::Duration;
+
+use ganger_protocol::{Mark, Time};
+
+use super::hand::InHand;
+use super::job::decided;
+use super::pool::{Isolation, State, Worker};
+use super::timers::TimerId;
+use super::{GroupIndex, Reply, Scheduler, Ticket, TimerKey, WorkerKey};
+
+/// What a window is worth.
+const AHEAD_NANOS: u64 = 100_000;
+/// Slower requests are not sent ahead.
+const SLOW_NANOS: u64 = 1_000_000;
+/// A worker that has answered nothing for this long holds its window back.
+const STUCK: Duration = Duration::from_micros(500);
+/// How often windows are looked at while somebody idles.
+const WATCH_EVERY: Duration = Duration::from_millis(1);
+
+impl Worker {
+    /// How many requests it may hold beyond its capacity.
+    fn window(&self, prefetch: u32) -> u32 {
+        if prefetch == 0 || self.service_nanos == 0 || self.service_nanos > SLOW_NANOS {
+            return 0;
+        }
+        ((AHEAD_NANOS / self.service_nanos) as u32).clamp(1, prefetch)
+    }
+
+    fn holds_ahead(&self) -> bool {
+        self.hand.len() > self.capacity
+    }
+
+    pub(super) fn note_answer(&mut self, reply: &Reply, ran: Duration, now: Time) {
+        let nanos = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX / 8).clamp(1, u64::MAX / 8);
+        self.service_nanos =
+            if self.service_nanos == 0 { nanos } else { (self.service_nanos * 7 + nanos) / 8 };
+        self.last_progress = now;
+        match reply {
+            Reply::Data(_) => self.done += 1,
+            Reply::Failed(failure) => {
+                self.failed += 1;
+                self.last_error = Some(failure.to_string().into());
+            }
+        }
+    }
+}
+
+impl<T: Ticket> Scheduler<T> {
+    /// A job of the group was answered by this worker.
+    pub(super) fn note_answered(&mut self, key: WorkerKey, group: GroupIndex) {
+        self.groups[usize::from(group.0)].job_deaths = 0;
+        self.note_healthy(key);
+    }
+
+    /// Fills the windows, worker by worker, once every free slot has its job.
+    pub(super) fn send_ahead(&mut self, index: GroupIndex) {
+        let prefetch = self.config.groups[usize::from(index.0)].prefetch;
+        if prefetch == 0 {
+            return;
+        }
+        let now = self.now;
+        let routable = self.members_where(index, |worker| worker.is_routable(now));
+        let workers: Vec<(WorkerKey, u32)> =
+            routable.map(|(key, worker)| (key, worker.capacity + worker.window(prefetch))).collect();
+        for (key, room) in workers {
+            while self.workers.get(key).is_some_and(|worker| worker.hand.len() < room) {
+                let Some(job) = self.front(index) else { return };
+                self.take_front(index);
+                self.assign(job, key);
+            }
+        }
+    }
+
+    /// While somebody idles and somebody else holds requests ahead, looks again soon.
+    pub(super) fn watch_windows(&mut self, index: GroupIndex) {
+        if self.config.groups[usize::from(index.0)].prefetch == 0 {
+            return;
+        }
+        let now = self.now;
+        let is_idle = |worker: &Worker| worker.has_free_slot() && worker.is_routable(now);
+        let wanted = self.members_where(index, Worker::holds_ahead).next().is_some()
+            && self.members_where(index, is_idle).next().is_some();
+        let group = &mut self.groups[usize::from(index.0)];
+        if wanted && !group.window_timer.is_set() {
+            self.timers.set(&mut group.window_timer, now + WATCH_EVERY, TimerKey::Window(index));
+        } else if !wanted {
+            self.timers.clear(&mut group.window_timer);
+        }
+    }
+
+    /// Takes back the windows of workers that are stuck behind a slow request.
+    pub(super) fn windows_due(&mut self, index: GroupIndex) {
+        let now = self.now;
+        let group = &mut self.groups[usize::from(index.0)];
+        group.window_timer = TimerId::UNSET;
+        group.is_dirty = true;
+        let is_stuck = |worker: &Worker| worker.holds_ahead() && now.since(worker.last_progress) >= STUCK;
+        let stuck: Vec<WorkerKey> = self.members_where(index, is_stuck).map(|(key, _)| key).collect();
+        for key in stuck {
+            self.take_back(key);
+        }
+    }
+
+    /// The answer to a take-back: what was not started never will be.
+    pub(super) fn on_taken_back(&mut self, key: WorkerKey, mark: Mark) {
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        worker.is_taking_back = false;
+        worker.generation = mark.generation;
+        let is_possible = worker.hand.note_started(mark.started).is_some();
+        let unstarted = if is_possible { worker.hand.take_unstarted() } else { Vec::new() };
+        for request in unstarted {
+            self.come_back(&request);
+        }
+        let held = self.workers.get(key).map(|worker| worker.hand.ordinals()).unwrap_or_default();
+        for ordinal in held {
+            self.settle_started(key, ordinal);
+        }
+        self.note_hand_shrunk(key);
+        if !is_possible {
+            self.on_violation(key, "its start mark is impossible");
+        }
+    }
+
+    fn come_back(&mut self, request: &InHand) {
+        let Some(key) = request.job else { return };
+        let Some(job) = self.jobs.get(key) else { return };
+        match request.pending {
+            Some(pending) => {
+                let outcome = decided(pending, job.started());
+                self.finish(key, outcome);
+            }
+            None => self.requeue(key),
+        }
+    }
+
+    /// The worker holds less than before: isolation may end, a drained worker may leave, a culprit may be alone.
+    pub(super) fn note_hand_shrunk(&mut self, key: WorkerKey) {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        if worker.hand.is_empty() {
+            if worker.isolation == Isolation::Running {
+                worker.isolation = Isolation::None;
+            }
+            if let State::Draining { idle_since, .. } = &mut worker.state {
+                idle_since.get_or_insert(now);
+            }
+        }
+        self.judge_culprits(key);
+    }
+}
