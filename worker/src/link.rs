@@ -86,6 +86,7 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) reader: Reader,
     pub(crate) crew: Crew,
+    pub(crate) alert: Alert,
     /// Whether the sentry looks after unwritten bytes in short steps.
     pub(crate) watched: bool,
     pub(crate) hard_kill: HardKill,
@@ -123,6 +124,19 @@ pub(crate) enum Reader {
     Reading,
     /// It waits for bytes, and for room to write.
     ReadingAndWriting,
+}
+
+/// Whether the sentry is to read when no handler thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alert {
+    /// Handler threads have read since the last heartbeat.
+    No,
+    /// None has since the last heartbeat: at the next one the sentry reads for them.
+    Perhaps,
+    /// Something urgent was announced. The sentry reads until a handler thread has taken over.
+    Yes,
+    /// As before, and it waits for bytes now.
+    Reading,
 }
 
 /// The handler threads that are not the reader.
@@ -163,6 +177,7 @@ impl Link {
             phase: Phase::Preparing(Opening::Ready(None)),
             reader: Reader::Absent,
             crew: Crew::default(),
+            alert: Alert::No,
             watched: false,
             hard_kill: HardKill::default(),
             default_capacity: 1,
@@ -269,6 +284,10 @@ impl Link {
                 if started.is_some() {
                     state.crew.running += 1;
                     self.watch_if_pending(state);
+                    if state.alert == Alert::Yes {
+                        // The reader leaves in the middle of a frame that may be the urgent one.
+                        let _ = ring(&self.rouse);
+                    }
                     self.call_one(state);
                 }
                 started
@@ -303,6 +322,14 @@ impl Link {
         self.bench.wait(state);
         state.crew.waiting -= 1;
         state.crew.called = state.crew.called.saturating_sub(1);
+    }
+
+    /// A handler thread begins to wait for the socket, and so relieves the sentry unless a frame is half read.
+    pub(crate) fn reader_goes(&self, state: &mut State, reader: Reader) {
+        state.reader = reader;
+        if !state.session.inbox().is_mid_frame() {
+            state.alert = Alert::No;
+        }
     }
 
     /// The reader has woken.

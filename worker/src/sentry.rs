@@ -16,7 +16,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::courier::guarded;
 use crate::heap;
-use crate::link::{Link, Locked, OnLoss, Reader, State};
+use crate::link::{Alert, Link, Locked, OnLoss, Reader, State};
 
 /// How long a finished answer may wait behind a handler that has begun.
 const STEP: Duration = Duration::from_millis(1);
@@ -28,8 +28,6 @@ const IDLE_STEPS: u32 = 16;
 struct Sentry<'a> {
     link: &'a Link,
     next_beat: Time,
-    /// Something urgent was announced, and no handler thread was there to read on.
-    is_alert: bool,
     idle_steps: u32,
 }
 
@@ -54,7 +52,7 @@ pub(crate) fn post(link: &Arc<Link>) -> io::Result<()> {
             // The signal belongs to the thread that asked for it, and this one stays.
             let _ = set_parent_process_death_signal(Some(Signal::KILL));
         }
-        let mut sentry = Sentry { link: &link, next_beat: Time::ZERO, is_alert: false, idle_steps: 0 };
+        let mut sentry = Sentry { link: &link, next_beat: Time::ZERO, idle_steps: 0 };
         while sentry.turn() {}
     })?;
     Ok(())
@@ -84,8 +82,13 @@ impl Sentry<'_> {
     fn beat(&mut self, now: Time) {
         self.link.page.set_vitals(heap::vitals(now));
         self.next_beat = now + self.link.identity.heartbeat;
-        // A bell that was not rung must not matter for longer than this.
-        self.is_alert = true;
+        // Should a bell be missed while all are busy, it does not matter for longer than a heartbeat.
+        let mut state = self.link.lock();
+        state.alert = match (state.reader, state.alert) {
+            (Reader::Reading | Reader::ReadingAndWriting, alert) => alert,
+            (Reader::Absent, Alert::No) => Alert::Perhaps,
+            (Reader::Absent, Alert::Perhaps | Alert::Yes | Alert::Reading) => Alert::Yes,
+        };
     }
 
     /// What to wait for and until when; `None` when the link is over.
@@ -95,10 +98,8 @@ impl Sentry<'_> {
             return None;
         }
         let mut interest = PollFlags::RDHUP;
-        if self.is_alert {
-            self.is_alert = self.must_read(&mut state);
-        }
-        if self.is_alert {
+        if is_alert(&state) && state.reader == Reader::Absent && state.is_serving() {
+            state.alert = Alert::Reading;
             interest |= PollFlags::IN;
         }
         if !state.watched {
@@ -111,11 +112,6 @@ impl Sentry<'_> {
             interest |= PollFlags::OUT;
         }
         Some((interest, self.next_beat.min(now + STEP)))
-    }
-
-    /// Whether the sentry has to read: nobody else does, or only a part of a frame has come.
-    fn must_read(&self, state: &mut State) -> bool {
-        state.is_serving() && (state.reader == Reader::Absent || state.session.inbox().is_mid_frame())
     }
 
     fn wait(&self, interest: PollFlags, timeout: Duration) -> Woken {
@@ -134,15 +130,23 @@ impl Sentry<'_> {
         if woken.leash.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
             return self.link.lose(state);
         }
-        if !woken.bell.is_empty() {
-            self.is_alert = true;
+        if !woken.bell.is_empty() || state.alert == Alert::Reading {
+            state.alert = Alert::Yes;
         }
-        if self.is_alert && state.is_serving() {
+        if is_alert(state) && state.is_serving() {
             self.link.read(state);
             self.link.nudge_if_due(state);
+            self.stand_down_if_relieved(state);
         }
         if state.session.pending() > 0 {
             self.link.flush(state);
+        }
+    }
+
+    /// A handler thread waits for the socket: what comes next is its business, unless a frame is half read.
+    fn stand_down_if_relieved(&self, state: &mut State) {
+        if state.reader != Reader::Absent && !state.session.inbox().is_mid_frame() {
+            state.alert = Alert::No;
         }
     }
 
@@ -154,5 +158,12 @@ impl Sentry<'_> {
         let hooks = std::mem::take(&mut state.hard_kill.hooks);
         drop(state);
         hooks.into_iter().for_each(|hook| guarded("a hard-kill hook", hook));
+    }
+}
+
+fn is_alert(state: &State) -> bool {
+    match state.alert {
+        Alert::Yes | Alert::Reading => true,
+        Alert::No | Alert::Perhaps => false,
     }
 }

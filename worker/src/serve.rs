@@ -115,7 +115,7 @@ fn read_on(link: &Link, state: &mut Locked<'_>) {
         0 => (Reader::Reading, PollFlags::IN),
         _ => (Reader::ReadingAndWriting, PollFlags::IN | PollFlags::OUT),
     };
-    state.reader = reader;
+    link.reader_goes(state, reader);
     let leash = MutexGuard::unlocked(state, || wait_for(link, interest));
     link.reader_is_back(state);
     if leash.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {

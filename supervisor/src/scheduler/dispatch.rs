@@ -10,7 +10,7 @@ use ganger_protocol::Time;
 use super::hand::InHand;
 use super::job::Phase;
 use super::pick::{Candidate, Draw, balanced_rank, lowest_rss, pick};
-use super::pool::{Isolation, Worker};
+use super::pool::{Isolation, State, Worker};
 use super::{Action, GroupIndex, JobKey, Outcome, Scheduler, Ticket, Unrouted, WorkerKey, WorkerStatus};
 
 /// Lists kept from pass to pass, so that a pass allocates nothing.
@@ -146,10 +146,15 @@ impl<T: Ticket> Scheduler<T> {
     }
 
     fn reserve_worker(&mut self, index: GroupIndex) {
-        if self.members_where(index, |worker| worker.isolation == Isolation::Reserved).next().is_some() {
+        let now = self.now;
+        let is_reserve =
+            |worker: &Worker| worker.isolation == Isolation::Reserved && worker.could_be_reserve(now);
+        if self.members_where(index, is_reserve).next().is_some() {
             return;
         }
-        let routable = self.members_where(index, |worker| worker.is_routable(self.now));
+        // Whoever was reserved before has become busy, silent or tainted: another one must do.
+        self.release_reserved(index);
+        let routable = self.members_where(index, |worker| worker.is_routable(now));
         let Some((key, _)) = routable.min_by_key(|(_, worker)| worker.hand.len()) else { return };
         if let Some(worker) = self.workers.get_mut(key) {
             worker.isolation = Isolation::Reserved;
@@ -231,14 +236,13 @@ impl<T: Ticket> Scheduler<T> {
 }
 
 impl Worker {
-    /// Whether it is kept free for a suspect job and could take it.
+    /// Whether it is kept free for a suspect job and could take it now.
     fn is_ready_reserve(&self, now: Time) -> bool {
-        self.isolation == Isolation::Reserved
-            && self.state == super::pool::State::Ready
-            && self.is_connected()
-            && !self.is_taking_back
-            && !self.is_suspected
-            && !self.hand.is_tainted(now)
+        self.isolation == Isolation::Reserved && self.could_be_reserve(now) && !self.is_taking_back
+    }
+
+    fn could_be_reserve(&self, now: Time) -> bool {
+        self.state == State::Ready && self.is_connected() && !self.is_suspected && !self.hand.is_tainted(now)
     }
 }
 

@@ -363,6 +363,7 @@ impl<T: Ticket> Scheduler<T> {
         self.timers.clear(&mut job.timer);
         let group = &mut self.groups[usize::from(job.group.0)];
         group.note_outcome(&outcome, self.now);
+        group.is_dirty = true;
         match job.phase {
             Phase::Queued if job.is_suspect => drop(group.suspects.remove(&job.seq)),
             Phase::Queued => {

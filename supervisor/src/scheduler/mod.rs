@@ -14,6 +14,7 @@
 //!
 //! Jobs are given to workers inside the first `poll_action` after a batch of inputs, once for all of them.
 
+mod abandon;
 mod action;
 mod check;
 mod clock;
@@ -224,8 +225,8 @@ impl<T: Ticket> Scheduler<T> {
                 self.dispatch(index);
             }
         }
-        self.advance_life();
-        was_dirty || !self.actions.is_empty()
+        let has_advanced = self.advance_life();
+        was_dirty || has_advanced
     }
 
     fn act(&mut self, action: Action<T>) {

@@ -308,6 +308,9 @@ impl<T: Ticket> Scheduler<T> {
                 }
                 self.note_online();
                 self.note_admission(group);
+                if is_news {
+                    self.act(Action::Sample(key));
+                }
             }
             State::Draining { .. } | State::Stopping(_) | State::Spawning => {}
         }

@@ -126,6 +126,11 @@ impl<T: Ticket> Scheduler<T> {
         {
             degraded.probe = None;
             degraded.probe_at = now + jittered(policy.backoff_max, policy.jitter, &mut self.random);
+        } else if let Some(degraded) = &mut group.degraded
+            && blame == Blame::Nobody
+        {
+            // A worker that was well, and that we ended ourselves: its replacement need not wait for a probe's time.
+            degraded.probe_at = now;
         }
         let Some(place) = group.slots.get_mut(slot as usize).filter(|place| place.occupant == Some(key))
         else {
@@ -167,11 +172,11 @@ impl<T: Ticket> Scheduler<T> {
         }
         let allowed = policy.limit.map(|limit| limit as usize * group.wanted.max(1) as usize);
         let name = Arc::clone(&group.name);
-        let exits = group.exits.len();
+        let (exits, is_degraded) = (group.exits.len(), group.degraded.is_some());
         if allowed.is_some_and(|allowed| exits > allowed) {
             let reason = format!("{exits} unexpected exits within {:?}; the last: {end}", policy.window);
             self.degrade(index, reason.into());
-        } else if self.wants_workers() {
+        } else if self.wants_workers() && !is_degraded {
             self.tell(Event::WorkerRestarting { group: name, slot, delay });
         }
     }

@@ -138,20 +138,24 @@ impl<T: Ticket> Scheduler<T> {
         self.touch_all();
     }
 
-    /// After each pass: has a phase of the ending come to its end?
-    pub(super) fn advance_life(&mut self) {
+    /// After each pass: a phase of the ending may have come to its end; then there is more to do.
+    pub(super) fn advance_life(&mut self) -> bool {
         match self.life {
             Life::Draining { deadline, .. } if self.jobs.len() == 0 => {
                 self.life = Life::Leaving { deadline };
                 self.touch_all();
+                true
             }
             Life::Leaving { .. } | Life::Ending if self.workers.len() == 0 => {
                 self.life = Life::Stopped;
                 self.timers.clear(&mut self.shutdown_timer);
                 self.tell(Event::Stopped);
                 self.act(Action::Stopped);
+                true
             }
-            Life::Running | Life::Draining { .. } | Life::Leaving { .. } | Life::Ending | Life::Stopped => {}
+            Life::Running | Life::Draining { .. } | Life::Leaving { .. } | Life::Ending | Life::Stopped => {
+                false
+            }
         }
     }
 
