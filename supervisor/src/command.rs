@@ -1,0 +1,68 @@
+//! What callers ask of the loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+
+use crate::driver::{Birth, Subscriber};
+use crate::scheduler::{Backlog, Explanation, GroupIndex, Snapshot};
+use crate::slot::JobSlot;
+
+/// One thing that a caller asks of the loop. A reply's sender that is dropped unused says that the loop has ended.
+pub(crate) enum Command {
+    /// Take over a job that was admitted.
+    Enqueue(Arc<JobSlot>),
+    /// End a job for its owner.
+    Cancel(Arc<JobSlot>),
+    /// Give a group another size.
+    Resize {
+        /// The group.
+        group: GroupIndex,
+        /// How many workers it shall have.
+        workers: u32,
+    },
+    /// Let one worker leave.
+    ShutdownWorker {
+        /// The worker's name.
+        name: Arc<str>,
+        /// How long it has to finish what it holds.
+        grace: Duration,
+        /// Whether there is such a worker.
+        reply: Sender<bool>,
+    },
+    /// End well; intake is closed already.
+    SoftKill {
+        /// How long it may take.
+        deadline: Duration,
+        /// What becomes of jobs not in flight.
+        backlog: Backlog,
+    },
+    /// End now; intake is closed already.
+    HardKill,
+    /// Send an event to workers.
+    Broadcast {
+        /// To one group; `None`: to all.
+        group: Option<GroupIndex>,
+        /// The event's name.
+        name: Arc<str>,
+        /// Its payload.
+        payload: Bytes,
+        /// To how many workers it was sent.
+        reply: Option<Sender<usize>>,
+    },
+    /// Show everything.
+    Snapshot(Sender<Snapshot>),
+    /// Show how a worker would be picked now.
+    Explain {
+        /// For a job of this group.
+        group: GroupIndex,
+        /// The workers, as the pick sees them.
+        reply: Sender<Vec<Explanation>>,
+    },
+    /// Tell this subscriber what happens from now on.
+    Subscribe(Subscriber),
+    /// From the spawner: the answer to a request for a process.
+    Born(Box<Birth>),
+}

@@ -1,0 +1,152 @@
+//! What the driver is told once, at the start, and its own limits.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ganger_protocol::Limits;
+
+use super::Subscriber;
+use crate::scheduler::Backlog;
+use crate::shared::QueueLimits;
+
+/// Bytes read from one worker in one turn; a worker with more to say is read again in the next.
+pub(super) const READ_BUDGET: usize = 256 * 1024;
+
+/// Bytes that may wait for a worker before broadcast events are dropped instead of appended. Requests are bounded
+/// by the worker's window.
+pub(super) const OUTBOX_EVENTS: usize = 16 << 20;
+
+/// Bytes read from one output pipe in one turn.
+pub(super) const OUTPUT_BUDGET: usize = 64 * 1024;
+
+/// Bytes read from one output pipe when its process has ended: more than a pipe holds by default.
+pub(super) const LAST_WORDS: usize = 1 << 20;
+
+/// A line of output longer than this is cut into pieces.
+pub(super) const LINE_LEN: usize = 8 * 1024;
+
+/// Lines of standard error kept for the crash report.
+pub(super) const TAIL_LINES: usize = 64;
+
+/// Log records and output lines that may wait for the logger; what comes while it is full is dropped and counted.
+pub(super) const LOG_BACKLOG: usize = 4096;
+
+/// Bytes of an offending frame shown in the log.
+pub(super) const OFFENCE_SHOWN: usize = 64;
+
+/// Messages a worker may send a second that no request asked for: events, readiness, answers beyond the requests
+/// it was sent. A worker that was idle may send twice as many at once.
+pub(super) const UNASKED_PER_SECOND: u64 = 10_000;
+
+/// Bytes of events a worker may send a second; twice as many at once.
+pub(super) const EVENT_BYTES_PER_SECOND: u64 = 64 << 20;
+
+/// System events taken from one poll; more wait for the next turn.
+pub(super) const EVENTS_PER_POLL: usize = 1024;
+
+/// Commands taken from the inbox in one turn, so that callers in a hurry do not starve the workers.
+pub(super) const COMMANDS_PER_TURN: usize = 16 * 1024;
+
+/// How long a process that was killed without anybody waiting for it has to end before it is left to the system.
+pub(super) const REAP_GRACE: Duration = Duration::from_millis(100);
+
+/// What the driver is told once, at the start.
+pub(crate) struct DriverConfig {
+    /// The groups' programs, in the order of the scheduler's groups.
+    pub(crate) groups: Vec<GroupProgram>,
+    /// The largest payloads, in both directions.
+    pub(crate) payloads: Limits,
+    /// How much may be unsettled at a time.
+    pub(crate) queue: QueueLimits,
+    /// Who is told what happens, from the first event on.
+    pub(crate) subscribers: Vec<Subscriber>,
+    /// What SIGINT and SIGTERM do; `None` leaves them alone.
+    pub(crate) on_signals: Option<OnSignals>,
+    /// A file with a line `oom_kill N` to read instead of the system's own, for tests.
+    pub(crate) oom_events: Option<PathBuf>,
+}
+
+impl DriverConfig {
+    /// These groups, everything else by default.
+    pub(crate) fn new(groups: Vec<GroupProgram>) -> DriverConfig {
+        DriverConfig {
+            groups,
+            payloads: Limits::default(),
+            queue: QueueLimits::default(),
+            subscribers: Vec::new(),
+            on_signals: None,
+            oom_events: None,
+        }
+    }
+}
+
+/// How a group's processes are started.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupProgram {
+    /// The program, as an absolute path: a bare name would be looked up in the worker's own PATH, slowly.
+    pub(crate) program: PathBuf,
+    /// Its arguments.
+    pub(crate) args: Vec<OsString>,
+    /// Its environment.
+    pub(crate) env: Environment,
+    /// Its working directory; `None`: the supervisor's.
+    pub(crate) cwd: Option<PathBuf>,
+    /// What becomes of its output.
+    pub(crate) output: Output,
+}
+
+impl GroupProgram {
+    /// A program without arguments, everything else by default.
+    pub(crate) fn new(program: impl Into<PathBuf>) -> GroupProgram {
+        GroupProgram {
+            program: program.into(),
+            args: Vec::new(),
+            env: Environment::default(),
+            cwd: None,
+            output: Output::default(),
+        }
+    }
+}
+
+/// A process's environment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    /// What it starts from.
+    pub(crate) base: EnvironmentBase,
+    /// Variables set on top of that.
+    pub(crate) set: Vec<(OsString, OsString)>,
+    /// Variables removed from that.
+    pub(crate) remove: Vec<OsString>,
+}
+
+/// What a process's environment starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum EnvironmentBase {
+    /// The supervisor's own.
+    #[default]
+    Inherit,
+    /// Nothing.
+    Empty,
+}
+
+/// What becomes of what a worker writes to its standard output and standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Read line by line into the log, and the end of standard error into crash reports.
+    #[default]
+    Capture,
+    /// To wherever the supervisor's go.
+    Inherit,
+    /// Nowhere.
+    Discard,
+}
+
+/// What the first SIGINT or SIGTERM begins; the second is a hard kill.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnSignals {
+    /// How long the soft kill may take.
+    pub(crate) deadline: Duration,
+    /// What becomes of jobs not in flight.
+    pub(crate) backlog: Backlog,
+}

@@ -1,0 +1,204 @@
+//! Taking in: what the system says about the workers becomes inputs of the scheduler.
+
+use std::os::fd::AsRawFd;
+
+use log::Level;
+use rustix::process::Signal;
+
+use super::config::{LAST_WORDS, OUTPUT_BUDGET};
+use super::link::{Heard, Link, Offence};
+use super::output::{Pipe, Reading, Stream};
+use super::turn::{BELL, Happened, SIGNALS, Turn, WRITTEN_OFF};
+use super::worker::{Attention, Body, Life, Source, of_token, token};
+use crate::event::Event;
+use crate::scheduler::{Exit, ExitStatus, Input, WorkerKey};
+
+impl Turn {
+    /// Links come first, so that a reply beats its worker's exit and its job's timeout; then commands, whose bell
+    /// is silent by now; then ends; then timers.
+    pub(super) fn take_in(&mut self) {
+        let mut happened = std::mem::take(&mut self.system.happened);
+        for one in &happened {
+            self.take_in_event(*one);
+        }
+        self.take_in_commands();
+        for one in &happened {
+            self.take_in_end(*one);
+        }
+        happened.clear();
+        self.system.happened = happened;
+        if self.scheduler.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.scheduler.handle_timeout(self.now);
+        }
+    }
+
+    fn take_in_event(&mut self, happened: Happened) {
+        match happened.token {
+            BELL | WRITTEN_OFF => {}
+            SIGNALS => {
+                if let Some(signals) = &mut self.signals {
+                    signals.take_in(&self.shared);
+                }
+            }
+            named => match of_token(named) {
+                (worker, Source::Link) => self.take_in_link(worker, happened),
+                (worker, Source::Stdout) => self.take_in_output(worker, Stream::Stdout),
+                (worker, Source::Stderr) => self.take_in_output(worker, Stream::Stderr),
+                (_, Source::Process) => {}
+            },
+        }
+    }
+
+    fn take_in_end(&mut self, happened: Happened) {
+        match happened.token {
+            BELL | SIGNALS => {}
+            WRITTEN_OFF => self.written_off.retain_mut(|process| process.reap().is_none()),
+            named => match of_token(named) {
+                (worker, Source::Process) => self.end_process(worker),
+                (_, Source::Link | Source::Stdout | Source::Stderr) => {}
+            },
+        }
+    }
+
+    fn take_in_link(&mut self, worker: WorkerKey, happened: Happened) {
+        if happened.is_writable {
+            self.due(worker, Attention::Flush);
+        }
+        if !happened.is_readable {
+            return;
+        }
+        let Some(link) = self.link_mut(worker) else { return };
+        if happened.is_hung_up {
+            link.hang_up();
+        }
+        match self.read_link(worker) {
+            Ok(Reading::Drained) => {}
+            Ok(Reading::More) => self.system.unfinished.push(happened.token),
+            Ok(Reading::Ended) => self.end_link(worker),
+            Err(offence) => self.offend(worker, offence),
+        }
+    }
+
+    fn link_mut(&mut self, worker: WorkerKey) -> Option<&mut Link> {
+        self.workers.body_mut(worker)?.link.as_mut()
+    }
+
+    /// Reads what a worker says and hands it to the scheduler.
+    fn read_link(&mut self, worker: WorkerKey) -> Result<Reading, Offence> {
+        let Turn { now, scheduler, workers, .. } = self;
+        let Some(record) = workers.worker_mut(worker) else { return Ok(Reading::Drained) };
+        let name = record.name.clone();
+        let Some(link) = record.body.as_mut().and_then(|body| body.link.as_mut()) else {
+            return Ok(Reading::Drained);
+        };
+        let mut emitted = Vec::new();
+        let read = link.read(*now, |heard| match heard {
+            Heard::Input(input) => scheduler.handle_input(*now, input),
+            Heard::Emitted { name, payload } => emitted.push((name, payload)),
+        });
+        for (event, payload) in emitted {
+            self.publish(&Event::Custom { worker: name.clone(), name: event, payload });
+        }
+        read
+    }
+
+    /// Closes a link that was read to its end.
+    fn end_link(&mut self, worker: WorkerKey) {
+        let Some(body) = self.workers.body_mut(worker) else { return };
+        if let Some(link) = body.link.take() {
+            self.system.unwatch(link.raw_fd());
+            self.scheduler.handle_input(self.now, Input::LinkEnded(worker));
+        }
+    }
+
+    /// Nothing more is heard from a worker that broke the protocol: its link is at its end.
+    fn offend(&mut self, worker: WorkerKey, offence: Offence) {
+        let Some(record) = self.workers.worker_mut(worker) else { return };
+        let name = record.name.clone();
+        let Offence { reason, shown } = offence;
+        self.shared.courier.note(Level::Error, || {
+            format!("worker {name} broke the protocol: {reason}; the frame begins with {shown}")
+        });
+        self.scheduler.handle_input(self.now, Input::Violation { worker, reason });
+        self.end_link(worker);
+    }
+
+    fn take_in_output(&mut self, worker: WorkerKey, stream: Stream) {
+        match self.with_pipe(worker, stream, |pipe, tell| pipe.read(OUTPUT_BUDGET, tell)) {
+            None | Some(Reading::Drained) => {}
+            Some(Reading::More) => self.system.unfinished.push(token(worker, source_of(stream))),
+            Some(Reading::Ended) => self.close_output(worker, stream),
+        }
+    }
+
+    /// Lets `read` read a worker's pipe; the lines go to the log, those of standard error into the tail, too.
+    fn with_pipe(
+        &mut self,
+        worker: WorkerKey,
+        stream: Stream,
+        read: impl FnOnce(&mut Pipe, &mut dyn FnMut(String)) -> Reading,
+    ) -> Option<Reading> {
+        let record = self.workers.worker_mut(worker)?;
+        let (name, courier) = (&record.name, &self.shared.courier);
+        let Body { stdout, stderr, tail, .. } = record.body.as_mut()?;
+        let mut tell = |line: String| {
+            if stream == Stream::Stderr {
+                tail.push(line.clone());
+            }
+            courier.line(name, stream, line);
+        };
+        let pipe = match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        };
+        pipe.as_mut().map(|pipe| read(pipe, &mut tell))
+    }
+
+    fn close_output(&mut self, worker: WorkerKey, stream: Stream) {
+        let Some(body) = self.workers.body_mut(worker) else { return };
+        let pipe = match stream {
+            Stream::Stdout => body.stdout.take(),
+            Stream::Stderr => body.stderr.take(),
+        };
+        if let Some(pipe) = pipe {
+            self.system.unwatch(pipe.raw_fd());
+        }
+    }
+
+    /// Reaps a process that has ended, and tells the scheduler all that is left of it.
+    pub(super) fn end_process(&mut self, worker: WorkerKey) {
+        let Some(body) = self.workers.body_mut(worker) else { return };
+        if body.life == Life::Ended {
+            return;
+        }
+        let Some(status) = body.process.reap() else { return };
+        if let Some(pidfd) = body.process.pidfd() {
+            self.system.unwatch(pidfd.as_raw_fd());
+        }
+        let was_killed = std::mem::replace(&mut body.life, Life::Ended) == Life::Killed;
+        let (started, running) = body.read_page();
+        let is_sigkill = status == ExitStatus::Signal(Signal::KILL.as_raw());
+        let oom_likely = is_sigkill && !was_killed && self.oom.has_risen();
+        let exit = Exit { status, oom_likely, stderr_tail: self.last_words(worker) };
+        self.scheduler.handle_input(self.now, Input::ProcessEnded { worker, exit, started, running });
+    }
+
+    /// What the pipes still hold. A grandchild may hold them open and write on: they are closed.
+    fn last_words(&mut self, worker: WorkerKey) -> Vec<String> {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.with_pipe(worker, stream, |pipe, tell| {
+                pipe.read(LAST_WORDS, &mut *tell);
+                pipe.end(tell)
+            });
+            self.close_output(worker, stream);
+        }
+        self.workers.body_mut(worker).map(|body| body.tail.take()).unwrap_or_default()
+    }
+}
+
+fn source_of(stream: Stream) -> Source {
+    match stream {
+        Stream::Stdout => Source::Stdout,
+        Stream::Stderr => Source::Stderr,
+    }
+}

@@ -1,0 +1,38 @@
+//! What the log says about an event.
+
+use log::Level;
+
+use crate::event::Event;
+
+/// The log record for an event, if it is worth one.
+pub(super) fn of_event(event: &Event) -> Option<(Level, String)> {
+    Some(match event {
+        Event::Online => (Level::Info, String::from("all workers are ready")),
+        Event::WorkerSpawned { worker, pid } => (Level::Debug, format!("worker {worker} has pid {pid}")),
+        Event::SpawnFailed { worker, reason } => (Level::Warn, format!("worker {worker}: {reason}")),
+        Event::WorkerReady { worker, capacity } => {
+            (Level::Debug, format!("worker {worker} is ready for {capacity} at once"))
+        }
+        Event::WorkerBusy { .. } | Event::Custom { .. } | Event::Missed(_) => return None,
+        Event::WorkerSuspected { worker } => {
+            (Level::Warn, format!("worker {worker} has not beaten for a while"))
+        }
+        Event::WorkerCleared { worker } => (Level::Info, format!("worker {worker} beats again")),
+        Event::WorkerKilled { worker, cause } => (Level::Warn, format!("worker {worker} is killed: {cause}")),
+        Event::WorkerExited { report } => (Level::Debug, report.to_string()),
+        Event::WorkerCrashed { report } => (Level::Error, report.to_string()),
+        Event::WorkerUnkillable { report } => {
+            (Level::Error, format!("it survived SIGKILL and is written off: {report}"))
+        }
+        Event::WorkerRestarting { group, slot, delay } => {
+            (Level::Debug, format!("slot {slot} of group {group} is started again in {delay:.1?}"))
+        }
+        Event::Degraded { group, reason } => (Level::Error, format!("group {group} is degraded: {reason}")),
+        Event::Healed { group } => (Level::Info, format!("group {group} is healthy again")),
+        Event::JobPoisoned { job, deaths } => {
+            (Level::Error, format!("job {job} was running when {deaths} workers died, and is given up"))
+        }
+        Event::Draining => (Level::Info, String::from("no more jobs are accepted")),
+        Event::Stopped => (Level::Info, String::from("everything has ended")),
+    })
+}

@@ -1,0 +1,181 @@
+//! Taking in: what callers and the spawner ask and report.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use ganger_protocol::{Body as Payload, EventHead, Kind};
+use log::Level;
+
+use super::StartFailure;
+use super::config::{COMMANDS_PER_TURN, OUTBOX_EVENTS};
+use super::link::Link;
+use super::output::{Pipe, Tail};
+use super::spawn::{Birth, Newborn};
+use super::spawn_error::temporary;
+use super::turn::{System, Turn};
+use super::worker::{Attention, Body, Life, Source, token};
+use crate::command::Command;
+use crate::scheduler::{GroupIndex, Input, SpawnFailure, WorkerKey};
+use crate::slot::JobSlot;
+
+impl Turn {
+    pub(super) fn take_in_commands(&mut self) {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Ok(command) = self.shared.arrivals().try_recv() else { break };
+            self.obey(command);
+        }
+        self.release_held();
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Enqueue(slot) => self.enqueue(slot),
+            Command::Cancel(slot) => {
+                if let Some(job) = slot.key() {
+                    self.input(Input::Cancel(job));
+                }
+            }
+            Command::Resize { group, workers } => self.input(Input::Resize { group, workers }),
+            Command::ShutdownWorker { name, grace, reply } => {
+                let worker = self.scheduler.worker(&name);
+                if let Some(worker) = worker {
+                    self.input(Input::ShutdownWorker { worker, grace });
+                }
+                let _ = reply.try_send(worker.is_some());
+            }
+            Command::SoftKill { deadline, backlog } => self.held = Some((deadline, backlog)),
+            Command::HardKill => {
+                self.held = None;
+                self.input(Input::HardKill);
+            }
+            Command::Broadcast { group, name, payload, reply } => {
+                self.broadcast(group, &name, &payload, reply.as_ref());
+            }
+            Command::Snapshot(reply) => {
+                let _ = reply.try_send(self.scheduler.snapshot());
+            }
+            Command::Explain { group, reply } => {
+                let _ = reply.try_send(self.scheduler.explain(group));
+            }
+            Command::Subscribe(subscriber) => self.subscribers.push(subscriber),
+            Command::Born(birth) => self.take_in_birth(*birth),
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.scheduler.handle_input(self.now, input);
+    }
+
+    fn enqueue(&mut self, slot: Arc<JobSlot>) {
+        self.known_jobs += 1;
+        let job = self.scheduler.enqueue(self.now, slot.group(), slot.clone(), slot.enqueued());
+        slot.set_key(job);
+    }
+
+    /// A soft kill begins when every job that was admitted before the gate closed has arrived: those are to be
+    /// worked off, too.
+    fn release_held(&mut self) {
+        let all_arrived = self.shared.admission.jobs() <= self.known_jobs;
+        if let Some((deadline, backlog)) = self.held.take_if(|_| all_arrived) {
+            self.input(Input::SoftKill { deadline, backlog });
+        }
+    }
+
+    fn broadcast(
+        &mut self,
+        group: Option<GroupIndex>,
+        name: &str,
+        payload: &Bytes,
+        reply: Option<&Sender<usize>>,
+    ) {
+        let mut reached = Vec::new();
+        let head = EventHead { name: name.into() };
+        if payload.len() <= self.limits.event {
+            for worker in self.workers.iter_mut().filter(|worker| group.is_none_or(|it| it == worker.group)) {
+                let Some(link) = worker.body.as_mut().and_then(|body| body.link.as_mut()) else { continue };
+                if link.pending() > OUTBOX_EVENTS {
+                    let name = worker.name.clone();
+                    let note = || format!("worker {name} does not read: an event for it was dropped");
+                    self.shared.courier.note(Level::Warn, note);
+                    continue;
+                }
+                link.send(Kind::SupervisorEvent, &head, Payload::Share(payload.clone()));
+                reached.push(worker.key);
+            }
+        }
+        if let Some(reply) = reply {
+            let _ = reply.try_send(reached.len());
+        }
+        for worker in reached {
+            self.due(worker, Attention::FlushAndRing);
+        }
+    }
+
+    fn take_in_birth(&mut self, birth: Birth) {
+        let Birth { worker, result } = birth;
+        if self.workers.worker_mut(worker).is_none() {
+            // Buried before it was born: dropping it ends it.
+            return;
+        }
+        match result.and_then(|newborn| self.adopt(worker, newborn)) {
+            Ok(pid) => {
+                self.first.passed();
+                self.input(Input::Spawned { worker, pid });
+                self.end_process_without_pidfd(worker);
+            }
+            Err(error) => self.miscarry(worker, error),
+        }
+    }
+
+    fn miscarry(&mut self, worker: WorkerKey, error: SpawnFailure) {
+        let record = self.workers.remove(worker);
+        match (&error, record) {
+            (SpawnFailure::Permanent(reason), Some(record)) => {
+                self.fail_start(StartFailure::Program { group: record.group, reason: reason.clone() });
+            }
+            (SpawnFailure::Temporary(_), _) | (SpawnFailure::Permanent(_), None) => self.first.passed(),
+        }
+        self.input(Input::SpawnFailed { worker, error });
+    }
+
+    /// Connects a new process with its worker's record, and says its pid.
+    fn adopt(&mut self, worker: WorkerKey, newborn: Newborn) -> Result<u32, SpawnFailure> {
+        let Newborn { process, socket, page, bell, statm, stdout, stderr } = newborn;
+        let pid = process.pid();
+        let body = Body {
+            process,
+            link: Some(Link::new(worker, socket, self.limits, self.now)),
+            page,
+            bell,
+            statm,
+            stdout,
+            stderr,
+            tail: Tail::default(),
+            life: Life::Running,
+            attention: Attention::None,
+        };
+        watch(&self.system, worker, &body).map_err(|error| temporary("watch the process", &error))?;
+        if let Some(record) = self.workers.worker_mut(worker) {
+            record.body = Some(body);
+        }
+        Ok(pid)
+    }
+
+    /// Without a pidfd nothing will tell that the process has ended: it has.
+    fn end_process_without_pidfd(&mut self, worker: WorkerKey) {
+        if self.workers.body_mut(worker).is_some_and(|body| body.process.pidfd().is_none()) {
+            self.end_process(worker);
+        }
+    }
+}
+
+fn watch(system: &System, worker: WorkerKey, body: &Body) -> std::io::Result<()> {
+    let link = body.link.as_ref().map(|link| (link.raw_fd(), Source::Link));
+    let stdout = body.stdout.as_ref().map(|pipe: &Pipe| (pipe.raw_fd(), Source::Stdout));
+    let stderr = body.stderr.as_ref().map(|pipe: &Pipe| (pipe.raw_fd(), Source::Stderr));
+    let process = body.process.pidfd().map(|pidfd| (pidfd.as_raw_fd(), Source::Process));
+    let all = [link, stdout, stderr, process];
+    all.into_iter().flatten().try_for_each(|(fd, source)| system.watch(fd, token(worker, source)))
+}

@@ -1,0 +1,188 @@
+//! The spawner: the thread that starts processes, one after the other.
+//!
+//! Starting a process blocks until the program is executed, so it is not done in the loop. It is one thread for
+//! the supervisor's whole life because the parent-death signal that workers ask for is tied to the thread that
+//! started them.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Child, Command as Program, Stdio};
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use ganger_protocol::{
+    Body, Kind, Limits, MAGIC, Outbox, Page, PageError, SupervisorHello, VERSION, WORKER_ENV, send_with_fds,
+};
+use rustix::event::EventfdFlags;
+
+use super::config::{EnvironmentBase, GroupProgram, Output};
+use super::output::Pipe;
+use super::process::Process;
+use super::sample::Statm;
+use super::spawn_error::{program_failure, temporary};
+use crate::command::Command;
+use crate::scheduler::{GroupConfig, GroupIndex, SpawnFailure, WorkerKey};
+use crate::shared::Shared;
+
+/// Descriptors below this one are standard input and output, in which a program may have its fingers.
+const FIRST_FREE_FD: i32 = 3;
+
+/// A process that is wanted.
+#[derive(Debug)]
+pub(super) struct SpawnRequest {
+    pub(super) worker: WorkerKey,
+    pub(super) group: GroupIndex,
+    pub(super) slot: u32,
+    pub(super) name: Arc<str>,
+}
+
+/// What became of a [`SpawnRequest`].
+pub(crate) struct Birth {
+    pub(super) worker: WorkerKey,
+    pub(super) result: Result<Newborn, SpawnFailure>,
+}
+
+/// A process just started, and all that connects us with it. Its Hello is already on the way.
+pub(super) struct Newborn {
+    pub(super) process: Process,
+    pub(super) socket: OwnedFd,
+    pub(super) page: Page,
+    pub(super) bell: OwnedFd,
+    pub(super) statm: Option<Statm>,
+    pub(super) stdout: Option<Pipe>,
+    pub(super) stderr: Option<Pipe>,
+}
+
+/// All that is the same for every process of a group.
+pub(super) struct Blueprint {
+    program: GroupProgram,
+    group: Arc<str>,
+    heartbeat_millis: u32,
+    limits: Limits,
+}
+
+impl Blueprint {
+    pub(super) fn new(program: GroupProgram, group: &GroupConfig, limits: Limits) -> Blueprint {
+        Blueprint {
+            program,
+            group: group.name.clone(),
+            heartbeat_millis: u32::try_from(group.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            limits,
+        }
+    }
+
+    fn hello(&self, request: &SpawnRequest) -> Vec<u8> {
+        let hello = SupervisorHello {
+            magic: MAGIC,
+            version: VERSION,
+            supervisor: std::process::id(),
+            worker: request.name.to_string(),
+            group: self.group.to_string(),
+            slot: request.slot,
+            payload_limit: u32::try_from(self.limits.payload).unwrap_or(u32::MAX),
+            event_limit: u32::try_from(self.limits.event).unwrap_or(u32::MAX),
+            heartbeat_millis: self.heartbeat_millis,
+        };
+        let mut outbox = Outbox::new();
+        outbox.frame_with_fds(Kind::SupervisorHello, 2, &hello, Body::Copy(&[]));
+        outbox.take_bytes()
+    }
+
+    fn spawn(&self, request: &SpawnRequest) -> Result<Newborn, SpawnFailure> {
+        let (socket, theirs) = link().map_err(|error| temporary("make a socket pair", &error))?;
+        let (page, page_fd) = Page::create().map_err(|error| page_failure(&error))?;
+        let bell = bell().map_err(|error| temporary("make an eventfd", &error))?;
+        let page_fd = above_stdio(page_fd).map_err(|error| temporary("duplicate a descriptor", &error))?;
+        send_hello(&socket, &self.hello(request), &page_fd, &bell)?;
+        let child = self.execute(theirs)?;
+        adopt(child, socket, page, bell)
+    }
+
+    fn execute(&self, stdin: OwnedFd) -> Result<Child, SpawnFailure> {
+        let GroupProgram { program, args, env, cwd, output } = &self.program;
+        let mut command = Program::new(program);
+        if env.base == EnvironmentBase::Empty {
+            command.env_clear();
+        }
+        for name in &env.remove {
+            command.env_remove(name);
+        }
+        command
+            .args(args)
+            .envs(env.set.iter().map(|(name, value)| (name, value)))
+            .env(WORKER_ENV, std::process::id().to_string())
+            .process_group(0)
+            .stdin(Stdio::from(stdin))
+            .stdout(stdio(*output))
+            .stderr(stdio(*output));
+        if let Some(cwd) = cwd {
+            command.current_dir(cwd);
+        }
+        command.spawn().map_err(|error| program_failure(program, cwd.as_deref(), &error))
+    }
+}
+
+/// The spawner's thread: ends when the loop has dropped the requests' other end.
+pub(super) fn run(blueprints: &[Blueprint], requests: &Receiver<SpawnRequest>, shared: &Shared) {
+    for request in requests {
+        let blueprint = &blueprints[usize::from(request.group.0)];
+        let spawning = AssertUnwindSafe(|| blueprint.spawn(&request));
+        let result = catch_unwind(spawning).unwrap_or_else(|_| {
+            Err(SpawnFailure::Temporary("starting the process panicked; see standard error".into()))
+        });
+        shared.send(Command::Born(Box::new(Birth { worker: request.worker, result })));
+    }
+}
+
+fn adopt(mut child: Child, socket: OwnedFd, page: Page, bell: OwnedFd) -> Result<Newborn, SpawnFailure> {
+    let process = Process::adopt(child.id()).map_err(|error| temporary("open the process", &error.into()))?;
+    let stdout = child.stdout.take().map(|pipe| Pipe::new(pipe.into())).transpose();
+    let stderr = child.stderr.take().map(|pipe| Pipe::new(pipe.into())).transpose();
+    let pipes = stdout.and_then(|stdout| Ok((stdout, stderr?)));
+    let (stdout, stderr) = pipes.map_err(|error| temporary("set up the output pipes", &error))?;
+    let statm = Statm::open(process.pid());
+    Ok(Newborn { process, socket, page, bell, statm, stdout, stderr })
+}
+
+/// Our end and the worker's. The worker's blocks, as its library expects.
+fn link() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    Ok((above_stdio(ours.into())?, above_stdio(theirs.into())?))
+}
+
+fn bell() -> io::Result<OwnedFd> {
+    above_stdio(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+/// The same file above standard input and output: in a host that has closed those, a `println!` would otherwise
+/// write into a worker's link.
+fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    if fd.as_raw_fd() >= FIRST_FREE_FD {
+        return Ok(fd);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_FREE_FD)?)
+}
+
+fn send_hello(socket: &OwnedFd, hello: &[u8], page: &OwnedFd, bell: &OwnedFd) -> Result<(), SpawnFailure> {
+    match send_with_fds(socket, hello, &[page.as_fd(), bell.as_fd()]) {
+        Ok(sent) if sent == hello.len() => Ok(()),
+        Ok(_) => Err(temporary("send the Hello", &io::ErrorKind::WriteZero.into())),
+        Err(error) => Err(temporary("send the Hello", &error)),
+    }
+}
+
+fn stdio(output: Output) -> Stdio {
+    match output {
+        Output::Capture => Stdio::piped(),
+        Output::Inherit => Stdio::inherit(),
+        Output::Discard => Stdio::null(),
+    }
+}
+
+fn page_failure(error: &PageError) -> SpawnFailure {
+    SpawnFailure::Temporary(error.to_string().into())
+}

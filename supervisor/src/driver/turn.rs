@@ -1,0 +1,255 @@
+//! The loop: one turn after the other, always in the same order.
+//!
+//! ```text
+//! wait ──▶ take in ──▶ act ──▶ flush ──▶ wake ──▶ wait …
+//! ```
+//!
+//! *Wait* for the system, at most until the scheduler's next timeout. *Take in* what has come: links, commands,
+//! output, ends, timers. *Act* on what the scheduler wants; what is sent is only appended. *Flush* with one write a
+//! worker. *Wake* whoever waits for a handle, last, so that nobody is woken into our turn.
+//!
+//! [`Turn`] is the scheduler and the driver as one value: whoever has it by `&mut` is the loop.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use ganger_protocol::{Limits, Time};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::config::EVENTS_PER_POLL;
+use super::first::FirstSpawns;
+use super::link::Flushed;
+use super::oom::OomCounter;
+use super::process::Process;
+use super::signals::Signals;
+use super::spawn::SpawnRequest;
+use super::worker::{Attention, Source, Workers, token};
+use super::{StartFailure, Subscriber};
+use crate::event::Event;
+use crate::scheduler::{Backlog, Scheduler, WorkerKey};
+use crate::shared::Shared;
+use crate::slot::{JobSlot, Wake};
+
+/// The loop's own bell.
+pub(super) const BELL: Token = Token(usize::MAX);
+/// The signals' socket.
+pub(super) const SIGNALS: Token = Token(usize::MAX - 1);
+/// A process that was written off has ended after all.
+pub(super) const WRITTEN_OFF: Token = Token(usize::MAX - 2);
+
+/// Whether a turn may begin with a sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Until something happens or is due.
+    Sleep,
+    /// Not at all.
+    Look,
+}
+
+/// The scheduler and the driver as one value.
+pub(super) struct Turn {
+    /// The turn's time: the clock is read once a turn.
+    pub(super) now: Time,
+    pub(super) shared: Arc<Shared>,
+    pub(super) scheduler: Scheduler<Arc<JobSlot>>,
+    pub(super) workers: Workers,
+    pub(super) system: System,
+    pub(super) spawner: Sender<SpawnRequest>,
+    pub(super) subscribers: Vec<Subscriber>,
+    pub(super) settled: Settled,
+    /// Workers whose outboxes are due.
+    pub(super) dirty: Vec<WorkerKey>,
+    /// Processes that survived SIGKILL for too long; reaped if they end after all.
+    pub(super) written_off: Vec<Process>,
+    /// A soft kill that waits for the jobs that were admitted before it and are on their way.
+    pub(super) held: Option<(Duration, Backlog)>,
+    /// Jobs taken in and not yet released from admission.
+    pub(super) known_jobs: usize,
+    pub(super) first: FirstSpawns,
+    pub(super) signals: Option<Signals>,
+    pub(super) oom: OomCounter,
+    pub(super) limits: Limits,
+    pub(super) is_stopped: bool,
+}
+
+/// What the turn has settled, told when it ends.
+#[derive(Default)]
+pub(super) struct Settled {
+    pub(super) jobs: usize,
+    pub(super) bytes: usize,
+    pub(super) wakes: Vec<Wake>,
+}
+
+/// The system's poll, and what it said.
+pub(super) struct System {
+    poll: Poll,
+    events: Events,
+    pub(super) happened: Vec<Happened>,
+    /// Files with more to read than the budget allowed, to be read again in the next turn: the system tells only
+    /// what is new.
+    pub(super) unfinished: Vec<Token>,
+}
+
+/// One event of the system.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Happened {
+    pub(super) token: Token,
+    pub(super) is_readable: bool,
+    pub(super) is_writable: bool,
+    pub(super) is_hung_up: bool,
+}
+
+impl System {
+    pub(super) fn new(poll: Poll) -> System {
+        let events = Events::with_capacity(EVENTS_PER_POLL);
+        System { poll, events, happened: Vec::new(), unfinished: Vec::new() }
+    }
+
+    pub(super) fn watch(&self, fd: RawFd, token: Token) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
+    }
+
+    pub(super) fn rewatch(&self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
+        self.poll.registry().reregister(&mut SourceFd(&fd), token, interest)
+    }
+
+    /// To be called before the file is closed. One that is not watched is left alone.
+    pub(super) fn unwatch(&self, fd: RawFd) {
+        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            other => other?,
+        }
+        let again = self.unfinished.drain(..).map(Happened::readable);
+        self.happened.extend(again);
+        self.happened.extend(self.events.iter().map(Happened::of));
+        Ok(())
+    }
+}
+
+impl Happened {
+    fn readable(token: Token) -> Happened {
+        Happened { token, is_readable: true, is_writable: false, is_hung_up: false }
+    }
+
+    fn of(event: &mio::event::Event) -> Happened {
+        Happened {
+            token: event.token(),
+            is_readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+            is_writable: event.is_writable(),
+            is_hung_up: event.is_read_closed() || event.is_error(),
+        }
+    }
+}
+
+impl Turn {
+    /// One turn.
+    ///
+    /// # Errors
+    /// When the system cannot be asked what happened: the loop is at its end.
+    pub(super) fn turn(&mut self, wait: Wait) -> io::Result<()> {
+        self.wait(wait)?;
+        self.now = Time::now();
+        self.take_in();
+        self.act();
+        self.flush();
+        self.wake();
+        Ok(())
+    }
+
+    fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        let until = self.until(wait);
+        if until == Some(Duration::ZERO) {
+            return self.system.poll(until);
+        }
+        // A bounded yield-spin before the sleep belongs here.
+        if !self.shared.fall_asleep() {
+            return self.system.poll(Some(Duration::ZERO));
+        }
+        let polled = self.system.poll(until);
+        // Before the inbox is looked into: what comes later rings again.
+        self.shared.wake_up();
+        polled
+    }
+
+    /// How long the wait may be; `None` is for ever.
+    fn until(&self, wait: Wait) -> Option<Duration> {
+        match wait {
+            Wait::Sleep if self.system.unfinished.is_empty() => {
+                self.scheduler.poll_timeout().map(|due| due.since(Time::now()))
+            }
+            Wait::Sleep | Wait::Look => Some(Duration::ZERO),
+        }
+    }
+
+    /// Notes that a worker's outbox is due at the end of the turn.
+    pub(super) fn due(&mut self, worker: WorkerKey, attention: Attention) {
+        let Some(body) = self.workers.body_mut(worker) else { return };
+        if body.attention == Attention::None {
+            self.dirty.push(worker);
+        }
+        if body.attention != Attention::FlushAndRing {
+            body.attention = attention;
+        }
+    }
+
+    fn flush(&mut self) {
+        for worker in std::mem::take(&mut self.dirty) {
+            self.flush_worker(worker);
+        }
+    }
+
+    fn flush_worker(&mut self, worker: WorkerKey) {
+        let Some(body) = self.workers.body_mut(worker) else { return };
+        let attention = std::mem::replace(&mut body.attention, Attention::None);
+        let Some(link) = &mut body.link else { return };
+        let waits_for_room = link.flush() == Flushed::Blocked;
+        if waits_for_room != link.waits_for_room {
+            link.waits_for_room = waits_for_room;
+            let writable = waits_for_room.then_some(Interest::WRITABLE);
+            let interest = writable.map_or(Interest::READABLE, |writable| writable | Interest::READABLE);
+            let watched = self.system.rewatch(link.raw_fd(), token(worker, Source::Link), interest);
+            debug_assert!(watched.is_ok(), "a link that is open is watched: {watched:?}");
+        }
+        if attention == Attention::FlushAndRing {
+            // A worker that is gone hears no bell.
+            let _ = ganger_protocol::ring(&body.bell);
+        }
+    }
+
+    fn wake(&mut self) {
+        let Settled { jobs, bytes, wakes } = &mut self.settled;
+        if *jobs > 0 {
+            self.shared.admission.release(std::mem::take(jobs), std::mem::take(bytes));
+        }
+        for wake in wakes.drain(..) {
+            self.shared.rouse(wake);
+        }
+    }
+
+    /// Tells the subscribers, the latches and the log.
+    pub(super) fn publish(&mut self, event: &Event) {
+        if let Some((level, text)) = super::notes::of_event(event) {
+            self.shared.courier.note(level, || text);
+        }
+        match event {
+            Event::Online => self.shared.online.online(),
+            Event::Degraded { group, reason } => self.shared.online.degraded(group, reason),
+            Event::Healed { group } => self.shared.online.healed(group),
+            _ => {}
+        }
+        self.subscribers.retain_mut(|subscriber| subscriber.tell(event));
+    }
+
+    /// Says that the first processes could not be started.
+    pub(super) fn fail_start(&mut self, failure: StartFailure) {
+        self.first.fail(failure);
+    }
+}

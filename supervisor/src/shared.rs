@@ -1,0 +1,187 @@
+//! What callers and the loop share: the inbox with its bell, admission, and the latches that callers wait on.
+//!
+//! A job counts against the queue's limits from its admission until its handle settles, so that the limits bound
+//! the memory that jobs hold, wherever they are.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU8, fence};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::command::Command;
+use crate::driver::Courier;
+use crate::scheduler::{Backlog, GroupIndex, Outcome, Started};
+use crate::slot::{JobSlot, Wake};
+
+pub(crate) use self::admission::{Admission, QueueLimits, Refused};
+pub(crate) use self::latch::{Online, OnlineLatch, StopLatch};
+
+mod admission;
+mod latch;
+
+/// The loop is at work and looks into the inbox before it sleeps.
+const AWAKE: u8 = 0;
+/// The loop sleeps, or is about to after one more look: ring.
+const ASLEEP: u8 = 1;
+/// There is no loop any more: whoever puts something in settles it himself.
+const ENDED: u8 = 2;
+
+/// What callers and the loop share.
+pub(crate) struct Shared {
+    inbox: Sender<Command>,
+    arrivals: Receiver<Command>,
+    state: AtomicU8,
+    bell: mio::Waker,
+    pub(crate) admission: Admission,
+    pub(crate) courier: Courier,
+    pub(crate) online: OnlineLatch,
+    pub(crate) stopped: StopLatch,
+}
+
+impl Shared {
+    pub(crate) fn new(bell: mio::Waker, admission: Admission, courier: Courier) -> Shared {
+        let (inbox, arrivals) = unbounded();
+        Shared {
+            inbox,
+            arrivals,
+            state: AtomicU8::new(AWAKE),
+            bell,
+            admission,
+            courier,
+            online: OnlineLatch::default(),
+            stopped: StopLatch::default(),
+        }
+    }
+
+    /// Decides at once whether a job of `charge` bytes is accepted. A job that was admitted must be sent as
+    /// [`Command::Enqueue`], or given back with [`Admission::release`].
+    pub(crate) fn admit(&self, group: GroupIndex, charge: usize) -> Result<(), Refused> {
+        self.admission.admit(group, charge)
+    }
+
+    /// As [`admit`](Shared::admit), but waits for room while the queue is full.
+    pub(crate) fn admit_within(
+        &self,
+        group: GroupIndex,
+        charge: usize,
+        timeout: Duration,
+    ) -> Result<(), Refused> {
+        self.admission.admit_within(group, charge, timeout)
+    }
+
+    /// Puts a command into the inbox and wakes the loop if it sleeps.
+    pub(crate) fn send(&self, command: Command) {
+        // The receiver lives as long as `self`: this cannot fail.
+        let _ = self.inbox.send(command);
+        // Pairs with the fence in `fall_asleep`: either the loop sees the command, or we see that it sleeps.
+        fence(SeqCst);
+        match self.state.load(SeqCst) {
+            AWAKE => {}
+            ASLEEP => self.ring(),
+            _ => self.refuse_arrivals(),
+        }
+    }
+
+    /// Refuses new jobs from now on and asks the loop to end well.
+    pub(crate) fn soft_kill(&self, deadline: Duration, backlog: Backlog) {
+        self.admission.close();
+        self.send(Command::SoftKill { deadline, backlog });
+    }
+
+    /// Refuses new jobs from now on and asks the loop to end at once.
+    pub(crate) fn hard_kill(&self) {
+        self.admission.close();
+        self.send(Command::HardKill);
+    }
+
+    /// Waits until the loop has ended and all callbacks have been called; false when `timeout` came first. A
+    /// callback, which would wait for itself, waits for the loop only.
+    pub(crate) fn wait_stopped(&self, timeout: Option<Duration>) -> bool {
+        self.stopped.wait(timeout, self.courier.is_this_thread())
+    }
+
+    /// Waits until all first workers were ready once, or until it is known that they will not be.
+    pub(crate) fn wait_online(&self, timeout: Option<Duration>) -> Online {
+        self.online.wait(timeout)
+    }
+
+    /// What has arrived, for the loop.
+    pub(crate) fn arrivals(&self) -> &Receiver<Command> {
+        &self.arrivals
+    }
+
+    /// The loop is about to sleep; false when something has arrived meanwhile.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.state.store(ASLEEP, SeqCst);
+        fence(SeqCst);
+        if self.arrivals.is_empty() {
+            return true;
+        }
+        self.wake_up();
+        false
+    }
+
+    /// The loop is up again. To be called before it looks into the inbox.
+    pub(crate) fn wake_up(&self) {
+        self.state.store(AWAKE, SeqCst);
+    }
+
+    /// The loop has ended: everything in the inbox, now or later, is refused.
+    pub(crate) fn end(&self) {
+        self.admission.close();
+        self.state.store(ENDED, SeqCst);
+        fence(SeqCst);
+        self.refuse_arrivals();
+    }
+
+    fn ring(&self) {
+        if self.state.compare_exchange(ASLEEP, AWAKE, SeqCst, SeqCst).is_ok()
+            && let Err(error) = self.bell.wake()
+        {
+            log::error!(target: "ganger", "the loop could not be woken: {error}");
+        }
+    }
+
+    fn refuse_arrivals(&self) {
+        for command in self.arrivals.try_iter() {
+            match command {
+                Command::Enqueue(slot) => self.refuse(&slot),
+                // Replies' senders are dropped, which says it; unborn processes end with their record.
+                Command::Cancel(_)
+                | Command::Resize { .. }
+                | Command::ShutdownWorker { .. }
+                | Command::SoftKill { .. }
+                | Command::HardKill
+                | Command::Broadcast { .. }
+                | Command::Snapshot(_)
+                | Command::Explain { .. }
+                | Command::Subscribe(_)
+                | Command::Born(_) => {}
+            }
+        }
+    }
+
+    /// Settles a job that no loop will see.
+    pub(crate) fn refuse(&self, slot: &Arc<JobSlot>) {
+        self.admission.release(1, slot.charge());
+        if let Some(wake) = slot.settle(Outcome::ShuttingDown { started: Started::No }) {
+            self.rouse(wake);
+        }
+    }
+
+    /// Wakes whoever waits for a handle; callbacks go to the courier.
+    pub(crate) fn rouse(&self, wake: Wake) {
+        match wake {
+            Wake::Callback(callback) => self.courier.call(callback),
+            Wake::Thread(thread) => thread.unpark(),
+            Wake::Task(waker) => {
+                let waking = std::panic::AssertUnwindSafe(|| waker.wake());
+                if std::panic::catch_unwind(waking).is_err() {
+                    log::error!(target: "ganger", "a task's waker panicked");
+                }
+            }
+        }
+    }
+}
