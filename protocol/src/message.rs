@@ -305,4 +305,34 @@ mod tests {
     fn bytes_left_over_in_a_head_are_garbage() {
         assert!(ToSupervisor::decode(frame(Kind::Goodbye, &[0])).is_err());
     }
+
+    /// The examples of `docs/protocol.md`, byte for byte.
+    #[test]
+    fn protocol_document_matches() {
+        let request = RequestHead {
+            ordinal: Ordinal(1),
+            generation: Generation(0),
+            epoch: Epoch(1),
+            attempt: 1,
+            job: JobId::from_bytes([0xab; 16]),
+            age_nanos: 300,
+            run_timeout_nanos: None,
+            name: "echo".into(),
+            headers: Vec::new(),
+        };
+        let answer =
+            AnswerHead { ordinal: Ordinal(1), epoch: Epoch(1), run_nanos: 1000, answered: Answered::Data };
+        let mut outbox = crate::Outbox::new();
+        outbox.frame(Kind::Request, &request, crate::Body::Copy(b"hi"));
+        assert_eq!(documented(0), outbox.take_bytes());
+        outbox.frame(Kind::Answer, &answer, crate::Body::Copy(b"hi"));
+        assert_eq!(documented(1), outbox.take_bytes());
+    }
+
+    fn documented(example: usize) -> Vec<u8> {
+        let document = include_str!("../../docs/protocol.md");
+        let block = document.split("```text").nth(1 + example).expect("an example");
+        let block = block.split("```").next().expect("its end");
+        block.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("a hex byte")).collect()
+    }
 }
