@@ -89,6 +89,8 @@ pub(crate) struct State {
     pub(crate) alert: Alert,
     /// Whether the sentry looks after unwritten bytes in short steps.
     pub(crate) watched: bool,
+    /// Whether the socket had no room for all that was to be written last.
+    pub(crate) is_stuck: bool,
     pub(crate) hard_kill: HardKill,
     pub(crate) default_capacity: u32,
     pub(crate) missed_events: u64,
@@ -179,6 +181,7 @@ impl Link {
             crew: Crew::default(),
             alert: Alert::No,
             watched: false,
+            is_stuck: false,
             hard_kill: HardKill::default(),
             default_capacity: 1,
             missed_events: 0,
@@ -370,7 +373,7 @@ impl Link {
             return;
         }
         match state.session.outbox().flush(|pieces| write_from(&self.leash, pieces)) {
-            Ok(()) => {}
+            Ok(()) => state.is_stuck = state.session.pending() > 0,
             Err(error) if is_loss(&error) => self.lose(state),
             Err(error) => self.finish(state, Err(ServeError::Io(error))),
         }

@@ -105,10 +105,12 @@ impl Sentry<'_> {
         if !state.watched {
             return Some((interest, self.next_beat));
         }
-        let pending = state.session.pending() > 0;
-        self.idle_steps = if pending { 0 } else { self.idle_steps + 1 };
-        state.watched = self.idle_steps < IDLE_STEPS;
-        if pending && state.reader != Reader::ReadingAndWriting {
+        self.idle_steps = if state.session.pending() > 0 { 0 } else { self.idle_steps + 1 };
+        if self.idle_steps == IDLE_STEPS {
+            self.idle_steps = 0;
+            state.watched = false;
+        }
+        if state.is_stuck && state.reader != Reader::ReadingAndWriting {
             interest |= PollFlags::OUT;
         }
         Some((interest, self.next_beat.min(now + STEP)))
