@@ -42,7 +42,7 @@ pub(crate) struct Courier {
 }
 
 impl Courier {
-    pub(super) fn new() -> Courier {
+    pub(crate) fn new() -> Courier {
         let (errands, waiting_errands) = unbounded();
         let (records, waiting_records) = bounded(LOG_BACKLOG);
         Courier {

@@ -25,11 +25,14 @@ impl Guard {
     }
 
     fn run_turns(&mut self) {
+        // The scheduler wants its first workers without being told anything: nothing would end a sleep.
+        let mut wait = Wait::Look;
         while !self.turn.is_stopped {
-            if let Err(error) = self.turn.turn(Wait::Sleep) {
+            if let Err(error) = self.turn.turn(wait) {
                 log::error!(target: "ganger", "the loop cannot go on: {error}");
                 return;
             }
+            wait = Wait::Sleep;
         }
     }
 
