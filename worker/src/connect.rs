@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Body, FrameError, Growth, Inbox, Kind, Limits, MAGIC, Outbox, Page, PageError, SupervisorHello, ToWorker,
-    VERSION, WORKER_ENV, WorkerHello, receive_with_fds, write_from,
+    Body, FrameError, Growth, Inbox, Kind, Limits, MAGIC, MAX_HEAD, Outbox, Page, PageError, SupervisorHello,
+    ToWorker, VERSION, WORKER_ENV, WorkerHello, receive_with_fds, write_from,
 };
 use rustix::fs::FileType;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -198,7 +198,7 @@ fn read_greeting(leash: &OwnedFd) -> Result<Greeting, ConnectError> {
 }
 
 fn greeting(hello: SupervisorHello, page: Page, bell: OwnedFd, inbox: Inbox) -> Greeting {
-    let limits = Limits { payload: hello.payload_limit as usize, event: hello.event_limit as usize };
+    let limits = Limits { payload: limit(hello.payload_limit), event: limit(hello.event_limit) };
     let identity = Identity {
         name: hello.worker,
         group: hello.group,
@@ -206,6 +206,11 @@ fn greeting(hello: SupervisorHello, page: Page, bell: OwnedFd, inbox: Inbox) -> 
         heartbeat: Duration::from_millis(u64::from(hello.heartbeat_millis.max(1))),
     };
     Greeting { identity, limits, page, bell, inbox }
+}
+
+/// A body, head included, is under 4 GiB.
+fn limit(bytes: u32) -> usize {
+    bytes.min(u32::MAX - MAX_HEAD as u32) as usize
 }
 
 fn misunderstood(error: FrameError) -> ConnectError {

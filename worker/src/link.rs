@@ -5,13 +5,15 @@
 //! never block, so that whoever finds bytes may take them in: the reader, or the sentry while all are busy. No
 //! code of the user's ever runs under the lock.
 
+mod state;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::{Body, Inbox, Limits, Page, Ready, Time, read_into, ring, silence, write_from};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::Shutdown;
 use rustix::process::{Signal, getpid, kill_process};
@@ -21,6 +23,8 @@ use crate::courier::Courier;
 use crate::current;
 use crate::serve::ServeError;
 use crate::session::{Cancels, Hand, Notice, Outcome, Session, Started, Ticket};
+
+pub(crate) use state::{Alert, Locked, Opening, Phase, Reader, State};
 
 /// One turn of reading takes about this many bytes at most, so that handlers are not kept waiting.
 const READ_BUDGET: usize = 256 * 1024;
@@ -59,9 +63,6 @@ pub(crate) struct Greeting {
     pub(crate) inbox: Inbox,
 }
 
-/// A hook that runs in the moment before a hard kill.
-pub(crate) type HardKillHook = Box<dyn FnOnce() + Send>;
-
 /// The worker's end of the leash.
 pub(crate) struct Link {
     pub(crate) identity: Identity,
@@ -80,113 +81,12 @@ pub(crate) struct Link {
     bench: Condvar,
 }
 
-/// What the lock holds.
-pub(crate) struct State {
-    pub(crate) session: Session,
-    pub(crate) phase: Phase,
-    pub(crate) reader: Reader,
-    pub(crate) crew: Crew,
-    pub(crate) alert: Alert,
-    /// Whether the sentry looks after unwritten bytes in short steps.
-    pub(crate) watched: bool,
-    /// Whether the socket had no room for all that was to be written last.
-    pub(crate) is_stuck: bool,
-    pub(crate) hard_kill: HardKill,
-    pub(crate) default_capacity: u32,
-    pub(crate) missed_events: u64,
-    /// Whether the reader was nudged and has not yet woken.
-    nudged: bool,
-}
-
-/// How far this worker is.
-pub(crate) enum Phase {
-    /// Connected, handlers are being registered.
-    Preparing(Opening),
-    /// In `serve()`.
-    Serving(Arc<Courier>),
-    /// Done; with the reason, until `serve()` has taken it.
-    Over(Option<ServeError>),
-}
-
-/// What `serve()` says first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Opening {
-    /// Ready, for the default number of requests or this many.
-    Ready(Option<u32>),
-    /// Nothing: `busy()` was called.
-    Busy,
-}
-
-/// The handler thread that waits for the socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reader {
-    /// There is none: all run handlers, or one is just being called.
-    Absent,
-    /// It waits for bytes.
-    Reading,
-    /// It waits for bytes, and for room to write.
-    ReadingAndWriting,
-}
-
-/// Whether the sentry is to read when no handler thread does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Alert {
-    /// Handler threads have read since the last heartbeat.
-    No,
-    /// None has since the last heartbeat: at the next one the sentry reads for them.
-    Perhaps,
-    /// Something urgent was announced. The sentry reads until a handler thread has taken over.
-    Yes,
-    /// As before, and it waits for bytes now.
-    Reading,
-}
-
-/// The handler threads that are not the reader.
-#[derive(Debug, Default)]
-pub(crate) struct Crew {
-    running: usize,
-    waiting: usize,
-    /// Those of the waiting that were called and have not yet woken.
-    called: usize,
-}
-
-/// The hard-kill hooks and whether it is time to run them.
-#[derive(Default)]
-pub(crate) struct HardKill {
-    pub(crate) hooks: Vec<HardKillHook>,
-    pub(crate) announced: bool,
-}
-
-pub(crate) type Locked<'a> = MutexGuard<'a, State>;
-
-impl State {
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over(_))
-    }
-
-    pub(crate) fn is_serving(&self) -> bool {
-        matches!(self.phase, Phase::Serving(_))
-    }
-}
-
 impl Link {
     pub(crate) fn new(leash: OwnedFd, greeting: Greeting, on_loss: OnLoss) -> io::Result<Link> {
         let Greeting { identity, limits, page, bell, inbox } = greeting;
         let session = Session::resuming(limits, inbox);
         let cancels = session.cancels();
-        let state = State {
-            session,
-            phase: Phase::Preparing(Opening::Ready(None)),
-            reader: Reader::Absent,
-            crew: Crew::default(),
-            alert: Alert::No,
-            watched: false,
-            is_stuck: false,
-            hard_kill: HardKill::default(),
-            default_capacity: 1,
-            missed_events: 0,
-            nudged: false,
-        };
+        let state = State::new(session);
         let own_bell = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let (rouse, nudge) = (own_bell()?, own_bell()?);
         let (state, bench) = (Mutex::new(state), Condvar::new());

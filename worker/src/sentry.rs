@@ -2,7 +2,10 @@
 //!
 //! Handler threads may sit in native code for hours. Meanwhile the sentry ends the process when the leash is cut,
 //! reads when the bell says that something urgent has come, runs hard-kill hooks, writes answers that would
-//! otherwise wait for a long handler, and beats. While the worker is idle it wakes for the heartbeat only, and
+//! otherwise wait for a long handler, and beats.
+//!
+//! The supervisor rings the bell when an urgent frame (a cancel, an event, a drain, a hard kill) has been written;
+//! should it ring before the last byte, the sentry reads on. While the worker is idle it wakes for the heartbeat only, and
 //! while handlers are short it costs nothing but one wake a [`STEP`].
 
 use std::io;

@@ -1,0 +1,117 @@
+//! What the worker's threads share under one lock: the session, and who does what.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use crate::courier::Courier;
+use crate::serve::ServeError;
+use crate::session::Session;
+
+/// A hook that runs in the moment before a hard kill.
+pub(crate) type HardKillHook = Box<dyn FnOnce() + Send>;
+
+/// What the lock holds.
+pub(crate) struct State {
+    pub(crate) session: Session,
+    pub(crate) phase: Phase,
+    pub(crate) reader: Reader,
+    pub(crate) crew: Crew,
+    pub(crate) alert: Alert,
+    /// Whether the sentry looks after unwritten bytes in short steps.
+    pub(crate) watched: bool,
+    /// Whether the socket had no room for all that was to be written last.
+    pub(crate) is_stuck: bool,
+    pub(crate) hard_kill: HardKill,
+    pub(crate) default_capacity: u32,
+    pub(crate) missed_events: u64,
+    /// Whether the reader was nudged and has not yet woken.
+    pub(super) nudged: bool,
+}
+
+/// How far this worker is.
+pub(crate) enum Phase {
+    /// Connected, handlers are being registered.
+    Preparing(Opening),
+    /// In `serve()`.
+    Serving(Arc<Courier>),
+    /// Done; with the reason, until `serve()` has taken it.
+    Over(Option<ServeError>),
+}
+
+/// What `serve()` says first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Ready, for the default number of requests or this many.
+    Ready(Option<u32>),
+    /// Nothing: `busy()` was called.
+    Busy,
+}
+
+/// The handler thread that waits for the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// There is none: all run handlers, or one is just being called.
+    Absent,
+    /// It waits for bytes.
+    Reading,
+    /// It waits for bytes, and for room to write.
+    ReadingAndWriting,
+}
+
+/// Whether the sentry is to read when no handler thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alert {
+    /// Handler threads have read since the last heartbeat.
+    No,
+    /// None has since the last heartbeat: at the next one the sentry reads for them.
+    Perhaps,
+    /// Something urgent was announced. The sentry reads until a handler thread has taken over.
+    Yes,
+    /// As before, and it waits for bytes now.
+    Reading,
+}
+
+/// The handler threads that are not the reader.
+#[derive(Debug, Default)]
+pub(crate) struct Crew {
+    pub(super) running: usize,
+    pub(super) waiting: usize,
+    /// Those of the waiting that were called and have not yet woken.
+    pub(super) called: usize,
+}
+
+/// The hard-kill hooks and whether it is time to run them.
+#[derive(Default)]
+pub(crate) struct HardKill {
+    pub(crate) hooks: Vec<HardKillHook>,
+    pub(crate) announced: bool,
+}
+
+pub(crate) type Locked<'a> = MutexGuard<'a, State>;
+
+impl State {
+    pub(super) fn new(session: Session) -> State {
+        State {
+            session,
+            phase: Phase::Preparing(Opening::Ready(None)),
+            reader: Reader::Absent,
+            crew: Crew::default(),
+            alert: Alert::No,
+            watched: false,
+            is_stuck: false,
+            hard_kill: HardKill::default(),
+            default_capacity: 1,
+            missed_events: 0,
+            nudged: false,
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over(_))
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.phase, Phase::Serving(_))
+    }
+}

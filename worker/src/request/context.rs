@@ -1,0 +1,148 @@
+//! What is known about a request besides its argument.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ganger_protocol::{JobId, Time};
+
+use crate::control::Control;
+use crate::link::Link;
+use crate::session::{Started, Ticket};
+
+/// What is known about a request besides its argument.
+///
+/// A handler registered with [`Worker::on_call`](crate::Worker::on_call) gets it beside the argument; requests and
+/// responders dereference to it.
+///
+/// ```no_run
+/// # use ganger_worker::{Call, Worker};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize)] struct Count { to: u64 }
+/// # impl Call for Count { const NAME: &'static str = "count"; type Reply = u64; }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut worker = Worker::connect()?;
+/// worker.on_call(|count: Count, cx| {
+///     let mut counted = 0;
+///     while counted < count.to && !cx.cancelled() {
+///         counted += 1;
+///     }
+///     Ok(counted)
+/// });
+/// worker.serve()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Context {
+    pub(super) link: Arc<Link>,
+    pub(super) ticket: Ticket,
+    name: Arc<str>,
+    job: JobId,
+    attempt: u16,
+    enqueued: Time,
+    since: Time,
+    run_timeout: Option<Duration>,
+    headers: Vec<(String, String)>,
+}
+
+impl Context {
+    /// What is known of the request, and its argument.
+    pub(super) fn of(link: Arc<Link>, started: Started) -> (Context, Vec<u8>) {
+        let Started { ticket, since, request } = started;
+        let context = Context {
+            link,
+            ticket,
+            name: request.name,
+            job: request.job,
+            attempt: request.attempt,
+            enqueued: request.enqueued,
+            since,
+            run_timeout: request.run_timeout,
+            headers: request.headers,
+        };
+        (context, request.payload)
+    }
+
+    /// The call's name.
+    #[must_use]
+    pub fn call(&self) -> &str {
+        &self.name
+    }
+
+    /// The job's id: the same in every attempt.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.job
+    }
+
+    /// Which attempt of the job this is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u16 {
+        self.attempt
+    }
+
+    /// How long ago the job was enqueued, by the machine's monotonic clock.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        Time::now().since(self.enqueued)
+    }
+
+    /// When the job was enqueued, by the wall clock as it is now.
+    #[must_use]
+    pub fn created_at(&self) -> SystemTime {
+        let now = SystemTime::now();
+        now.checked_sub(self.age()).unwrap_or(now)
+    }
+
+    /// How long this attempt has been running.
+    #[must_use]
+    pub fn running_for(&self) -> Duration {
+        Time::now().since(self.since)
+    }
+
+    /// When the run timeout ends this attempt, if there is one.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let deadline = self.since + self.run_timeout?;
+        let (now, clock) = (Instant::now(), Time::now());
+        if deadline >= clock {
+            now.checked_add(deadline.since(clock))
+        } else {
+            now.checked_sub(clock.since(deadline))
+        }
+    }
+
+    /// The job's headers, in the order in which they were given.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The first header with this key.
+    #[must_use]
+    pub fn header(&self, key: &str) -> Option<&str> {
+        self.headers().find(|(name, _)| *name == key).map(|(_, value)| value)
+    }
+
+    /// Whether nobody waits for the answer any more. Turns true within 10 ms of the word of the supervisor,
+    /// also while every handler thread is busy. To ask costs one memory access.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.link.is_cancelled(self.ticket)
+    }
+
+    /// The worker that handles the request.
+    #[must_use]
+    pub fn worker(&self) -> Control {
+        Control::new(Arc::clone(&self.link))
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("call", &self.call())
+            .field("id", &self.job)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
