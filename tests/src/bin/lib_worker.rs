@@ -1,0 +1,287 @@
+//! A worker with the worker library, that can be asked to do all sorts of things to itself.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ganger_tests::arg::unpack;
+use ganger_tests::calls::{
+    About, Acknowledge, Add, Cooperate, Death, Die, Echo, Emit, EmptyHanded, End, Fail, Flood, Forget, Hold,
+    Identity, Inspect, Later, Leave, Manners, Misread, OneTooMany, Panic, Pause, Print, Record, Seen, Spin, Start,
+    Stop, Try,
+};
+use ganger_tests::harness::{Arrival, arrive};
+use ganger_worker::{Call, Context, Control, Failure, Request, Worker};
+use rustix::process::{Signal, getpid, kill_process};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    match (args.next(), args.next()) {
+        (Some(stay), Some(gate)) if stay == "stay" => Ok(linger(gate.as_ref())?),
+        (Some(manners), _) => work(&unpack(&manners)),
+        (None, _) => work(&Manners::default()),
+    }
+}
+
+fn work(manners: &Manners) -> Result<(), Box<dyn std::error::Error>> {
+    if let Start::Exit(code) = manners.start {
+        std::process::exit(code);
+    }
+    let mut worker = Worker::connect()?;
+    let control = worker.control();
+    let _present = manners.present_at.as_ref().map(|gate| arrive(gate, &arrival(&control))).transpose()?;
+    if let Some(gate) = &manners.gate_at_start {
+        wait_at(gate, &arrival(&control))?;
+    }
+    prepare(manners, &mut worker);
+    let hoard = hoard(manners.holds_mib.get(control.slot() as usize).copied().unwrap_or(0));
+    simple_calls(&mut worker);
+    endings(&mut worker);
+    waiting_calls(&mut worker);
+    reports(&mut worker);
+    match &manners.start {
+        Start::Serve => {}
+        Start::NeverReady => control.busy(),
+        Start::Panic => panic!("no configuration, no work"),
+        Start::PanicWhile(file) if file.exists() => panic!("no configuration, no work"),
+        Start::PanicWhile(_) => {}
+        Start::Exit(_) => unreachable!("it has exited"),
+    }
+    if let Some(capacity) = manners.capacity {
+        control.ready_with(capacity);
+    }
+    worker.serve()?;
+    drop(hoard);
+    Ok(())
+}
+
+fn prepare(manners: &Manners, worker: &mut Worker) {
+    worker.concurrency(manners.threads.max(1));
+    if manners.aborts_on_panic {
+        let tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            tell(panic);
+            std::process::abort();
+        }));
+    }
+    if manners.ignores_term {
+        let ignored = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal_hook::consts::SIGTERM, ignored).expect("a signal handler");
+    }
+    if let Some((file, gate)) = manners.soft_kill.clone() {
+        let arrival = arrival(&worker.control());
+        worker.on_soft_kill(move |done| {
+            add_line(&file, "soft kill").expect("a line");
+            wait_at(&gate, &arrival).expect("let in");
+            done.done();
+        });
+    }
+    if let Some(file) = manners.hard_kill.clone() {
+        worker.on_hard_kill(move || add_line(&file, "hard kill").expect("a line"));
+    }
+    if let Some(file) = manners.told.clone() {
+        worker.on_event("tell", move |text: String| add_line(&file, &text).expect("a line"));
+    }
+}
+
+/// Memory that is really there: every page of it is written to.
+fn hoard(mib: usize) -> Vec<u8> {
+    let mut bytes = vec![0; mib << 20];
+    bytes.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    std::hint::black_box(bytes)
+}
+
+fn simple_calls(worker: &mut Worker) {
+    worker.on_call(|Echo(bytes), _| Ok(bytes));
+    worker.on_call(|Add(left, right), _| Ok(left + right));
+    worker.on_call(|record: Record, context| {
+        add_line(&record.file, &record.line)?;
+        Ok(context.attempt())
+    });
+    worker.on_raw("reverse", |request| {
+        let (mut bytes, responder) = request.into_parts();
+        bytes.reverse();
+        responder.respond(bytes);
+    });
+    worker.on_raw(Misread::NAME, |request| {
+        let (_, responder) = request.into_parts();
+        responder.respond([0xff; 4]);
+    });
+    worker.on_raw(OneTooMany::NAME, |request| {
+        let (_, responder) = request.into_parts();
+        responder.respond([7, 0]);
+    });
+    worker.on_request(|request: Request<Acknowledge>| request.ack());
+    worker.on_request(|request: Request<EmptyHanded>| request.ack());
+}
+
+fn endings(worker: &mut Worker) {
+    worker.on_call(|fail: Fail, _| {
+        let failure = Failure::new(fail.message);
+        Err(fail.details.map_or(failure.clone(), |details| failure.with_details(&details)))
+    });
+    worker.on_call(|Panic(message), _| -> Result<(), Failure> { panic!("{message}") });
+    worker.on_request(|request: Request<Forget>| drop(request));
+    worker.on_call(|Die(death), _| {
+        die(&death);
+        Ok(())
+    });
+    worker.on_call(|attempt: Try, context| {
+        add_line(&attempt.file, &context.attempt().to_string())?;
+        match attempt.ends.get(usize::from(context.attempt()) - 1) {
+            Some(End::Fail(hint)) => return Err(Failure::new("not this time").with_retry(*hint)),
+            Some(End::Panic) => panic!("not this time"),
+            Some(End::Die(death)) => die(death),
+            None => {}
+        }
+        Ok(context.attempt())
+    });
+    worker.on_call(|_: Stop, _| {
+        kill_process(getpid(), Signal::STOP)?;
+        Ok(())
+    });
+}
+
+fn die(death: &Death) {
+    match death {
+        Death::Abort => std::process::abort(),
+        Death::Exit(code) => std::process::exit(*code),
+        Death::Signal(number) => {
+            kill_process(getpid(), Signal::from_named_raw(*number).expect("a signal")).expect("sent");
+        }
+        Death::LastWords(lines) => {
+            lines.iter().for_each(|line| eprintln!("{line}"));
+            kill_process(getpid(), Signal::KILL).expect("sent");
+        }
+    }
+    // Until the signal has come.
+    loop {
+        std::thread::park();
+    }
+}
+
+fn waiting_calls(worker: &mut Worker) {
+    worker.on_call(|hold: Hold, context| {
+        wait_at(&hold.gate, &in_hand(context))?;
+        Ok(context.worker().name().to_owned())
+    });
+    worker.on_call(|spin: Spin, context| -> Result<(), Failure> {
+        let _present = arrive(&spin.gate, &in_hand(context))?;
+        loop {
+            std::hint::spin_loop();
+        }
+    });
+    worker.on_call(|cooperate: Cooperate, context| {
+        let _present = arrive(&cooperate.gate, &in_hand(context))?;
+        while !context.cancelled() {
+            std::hint::spin_loop();
+        }
+        add_line(&cooperate.file, "cancelled")?;
+        Ok(())
+    });
+    worker.on_request(|request: Request<Later>| {
+        std::thread::spawn(move || {
+            let name = request.worker().name().to_owned();
+            match wait_at(&request.data().gate, &in_hand(&request)) {
+                Ok(()) => request.respond(&name),
+                Err(error) => request.fail(error),
+            }
+        });
+    });
+    worker.on_call(|pause: Pause, context| {
+        let (control, arrival) = (context.worker(), in_hand(context));
+        control.busy();
+        std::thread::spawn(move || {
+            wait_at(&pause.gate, &arrival).expect("let in");
+            control.ready();
+        });
+        Ok(())
+    });
+}
+
+fn reports(worker: &mut Worker) {
+    worker.on_call(|print: Print, _| {
+        io::stdout().write_all(print.out.as_bytes())?;
+        io::stdout().flush()?;
+        io::stderr().write_all(print.err.as_bytes())?;
+        Ok(())
+    });
+    worker.on_call(|Flood(bytes), _| {
+        io::stdout().write_all(&vec![b'x'; bytes])?;
+        Ok(io::stdout().flush()?)
+    });
+    worker.on_call(|emit: Emit, context| {
+        (0..emit.count).try_for_each(|number| context.worker().emit(&emit.name, &number))?;
+        Ok(())
+    });
+    worker.on_call(|leave: Leave, _| Ok(leave_behind(&leave)?));
+    worker.on_call(|_: About, context| Ok(identity(&context.worker())?));
+    worker.on_call(|_: Inspect, context| {
+        Ok(Seen {
+            job: context.id(),
+            attempt: context.attempt(),
+            headers: context.headers().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            has_deadline: context.deadline().is_some(),
+            in_hand: context.worker().requests().iter().map(|request| request.call().to_owned()).collect(),
+        })
+    });
+}
+
+fn identity(control: &Control) -> io::Result<Identity> {
+    let descriptors = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect();
+    Ok(Identity {
+        pid: std::process::id(),
+        name: control.name().to_owned(),
+        group: control.group().to_owned(),
+        slot: control.slot(),
+        args: std::env::args().collect(),
+        env: std::env::vars().collect(),
+        directory: std::env::current_dir()?,
+        descriptors,
+    })
+}
+
+/// Starts a process that stays.
+fn leave_behind(leave: &Leave) -> io::Result<u32> {
+    let mut program = Command::new(std::env::current_exe()?);
+    if leave.as_daemon {
+        program = Command::new("setsid");
+        program.arg("--fork").arg(std::env::current_exe()?);
+    }
+    let mut child = program.arg("stay").arg(&leave.gate).stdin(Stdio::null()).spawn()?;
+    if leave.as_daemon {
+        // The one in between ends at once.
+        child.wait()?;
+    }
+    Ok(child.id())
+}
+
+fn linger(gate: &Path) -> io::Result<()> {
+    let arrival = Arrival { pid: std::process::id(), worker: String::from("left"), job: None, attempt: 0 };
+    wait_at(gate, &arrival)
+}
+
+fn arrival(control: &Control) -> Arrival {
+    Arrival { pid: std::process::id(), worker: control.name().to_owned(), job: None, attempt: 0 }
+}
+
+fn in_hand(context: &Context) -> Arrival {
+    Arrival { job: Some(context.id()), attempt: context.attempt(), ..arrival(&context.worker()) }
+}
+
+/// Comes to the gate and waits to be let in.
+fn wait_at(gate: &Path, arrival: &Arrival) -> io::Result<()> {
+    arrive(gate, arrival)?.read_exact(&mut [0])
+}
+
+fn add_line(file: &Path, line: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(file)?;
+    // One write, so that lines of several processes do not mix.
+    file.write_all(format!("{line}\n").as_bytes())
+}

@@ -1,0 +1,239 @@
+//! A worker without the worker library: it speaks the wire itself, and does what its script says, byte by byte.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use ganger_protocol::{
+    Answered, AnswerHead, EventHead, Frame, Header, HEADER_LEN, Kind, Limits, MAGIC, Page, Payload, Ready,
+    RequestHead, SupervisorHello, Time, ToWorker, Vitals, WorkerHello, receive_with_fds,
+};
+use ganger_tests::arg::unpack;
+use ganger_tests::harness::{Arrival, arrive};
+use ganger_tests::raw::{Reply, Script, SlotAfter, Step, To, frame};
+use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
+
+fn main() {
+    // Deaf on purpose, it must still not outlive its test.
+    set_parent_process_death_signal(Some(Signal::KILL)).expect("a parent-death signal");
+    let mut args = std::env::args().skip(1);
+    match (args.next().expect("a script"), args.next()) {
+        (heir, Some(gate)) if heir == "heir" => stay(&gate),
+        (script, _) => Life::begin().live(&unpack(&script)),
+    }
+}
+
+/// What an heir does: it comes to the gate and leaves when it is let in, holding on to what it inherited.
+fn stay(gate: &str) {
+    let arrival = Arrival { pid: std::process::id(), worker: String::from("heir"), job: None, attempt: 0 };
+    let mut stream = arrive(gate.as_ref(), &arrival).expect("a gate");
+    let _ = stream.read(&mut [0]);
+}
+
+/// A request in hand.
+struct InHand {
+    head: RequestHead<'static>,
+    payload: Vec<u8>,
+    slot: usize,
+}
+
+struct Life {
+    link: Option<UnixStream>,
+    page: Page,
+    hello: SupervisorHello,
+    in_hand: VecDeque<InHand>,
+    next_slot: usize,
+    /// Kept open until the end.
+    present: Vec<UnixStream>,
+}
+
+impl Life {
+    fn begin() -> Life {
+        let mut link = UnixStream::from(rustix::io::dup(rustix::stdio::stdin()).expect("a link"));
+        let (hello, page) = read_hello(&mut link);
+        // Standard input itself must not keep the link open.
+        let null = File::open("/dev/null").expect("/dev/null");
+        rustix::stdio::dup2_stdin(&null).expect("standard input replaced");
+        Life { link: Some(link), page, hello, in_hand: VecDeque::new(), next_slot: 0, present: Vec::new() }
+    }
+
+    fn live(mut self, script: &Script) {
+        let life = script.lives.get(number_of_this_life(script)).or(script.lives.last());
+        for step in life.expect("at least one life") {
+            self.page.set_vitals(Vitals { beat: Time::now(), ..Vitals::default() });
+            self.step(step);
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Hello(version) => self.say_hello(*version),
+            Step::Ready(capacity) => {
+                self.say(Kind::Ready, &Ready { capacity: *capacity, wants_hard_kill: false }, &[]);
+            }
+            Step::Busy => self.say(Kind::Busy, &(), &[]),
+            Step::Goodbye => self.say(Kind::Goodbye, &(), &[]),
+            Step::Gate(gate) => {
+                let mut stream = arrive(gate, &self.arrival()).expect("a gate");
+                stream.read_exact(&mut [0]).expect("let in");
+            }
+            Step::Present(gate) => self.present.push(arrive(gate, &self.arrival()).expect("a gate")),
+            Step::ReadBytes(count) => self.link().read_exact(&mut vec![0; *count]).expect("so many bytes"),
+            Step::Take => while self.read_frame() != Kind::Request {},
+            Step::Await(awaited) => while self.read_frame() != awaited.kind() {},
+            Step::Start => self.start(),
+            Step::Answer(reply) => self.answer(reply),
+            Step::Write(bytes) => self.write(bytes),
+            Step::Events { count, bytes } => self.emit(*count, *bytes),
+            Step::Print(bytes) => io::stderr().write_all(&vec![b'x'; *bytes]).expect("printed"),
+            Step::Signal(signal) => kill_process(getpid(), signal_of(*signal)).expect("sent"),
+            Step::Exit(code) => std::process::exit(*code),
+            Step::CloseLink => drop(self.link.take()),
+            Step::Heir(gate) => self.leave_heir(gate),
+            Step::Serve => loop {
+                self.step(&Step::Take);
+                self.step(&Step::Start);
+                self.step(&Step::Answer(Reply::echo()));
+            },
+            Step::Hang => loop {
+                std::thread::park();
+            },
+        }
+    }
+
+    fn link(&mut self) -> &mut UnixStream {
+        self.link.as_mut().expect("the link is open")
+    }
+
+    fn arrival(&self) -> Arrival {
+        let request = self.in_hand.back();
+        Arrival {
+            pid: std::process::id(),
+            worker: self.hello.worker.clone(),
+            job: request.map(|request| request.head.job),
+            attempt: request.map_or(0, |request| request.head.attempt),
+        }
+    }
+
+    fn say_hello(&mut self, version: u16) {
+        let library = String::from("raw_worker");
+        self.say(Kind::WorkerHello, &WorkerHello { magic: MAGIC, version, pid: std::process::id(), library }, &[]);
+    }
+
+    fn say<T: serde::Serialize>(&mut self, kind: Kind, head: &T, payload: &[u8]) {
+        self.write(&frame(kind, head, payload));
+    }
+
+    /// When the supervisor has hung up there is nobody to complain to.
+    fn write(&mut self, bytes: &[u8]) {
+        let _ = self.link().write_all(bytes);
+    }
+
+    fn emit(&mut self, count: u64, bytes: usize) {
+        let event = frame(Kind::WorkerEvent, &EventHead { name: "flood".into() }, &vec![0; bytes]);
+        for _ in 0..count {
+            self.write(&event);
+        }
+    }
+
+    fn read_frame(&mut self) -> Kind {
+        self.page.set_vitals(Vitals { beat: Time::now(), ..Vitals::default() });
+        let mut bytes = [0; HEADER_LEN];
+        self.link().read_exact(&mut bytes).expect("a header");
+        let header = Header::parse(bytes, &Limits::default()).expect("a frame");
+        let mut head = vec![0; header.head];
+        let mut payload = vec![0; header.payload];
+        self.link().read_exact(&mut head).expect("its head");
+        self.link().read_exact(&mut payload).expect("its payload");
+        let whole = Frame { kind: header.kind, head: &head, payload: Payload::Large(payload) };
+        if let ToWorker::Request(head, payload) = ToWorker::decode(whole).expect("a message") {
+            self.in_hand.push_back(InHand { head: owned(&head), payload: payload.into_vec(), slot: usize::MAX });
+        }
+        header.kind
+    }
+
+    fn start(&mut self) {
+        let slot = self.next_slot;
+        self.next_slot = (slot + 1) % Page::SLOTS;
+        let request = self.in_hand.back_mut().expect("a request in hand");
+        request.slot = slot;
+        self.page.occupy(slot, request.head.ordinal, Time::now());
+        let started = self.page.start(request.head.generation).expect("not taken back");
+        assert_eq!(started, request.head.ordinal, "requests are started in their order");
+    }
+
+    fn answer(&mut self, reply: &Reply) {
+        let request = match reply.to {
+            To::Newest => self.in_hand.back(),
+            To::Oldest | To::OldestAgain | To::Nobody | To::OtherEpoch => self.in_hand.front(),
+        };
+        let request = request.expect("a request in hand");
+        let (mut ordinal, mut epoch) = (request.head.ordinal, request.head.epoch);
+        match reply.to {
+            To::Oldest | To::Newest | To::OldestAgain => {}
+            To::Nobody => ordinal.0 = ordinal.0.wrapping_add(1000),
+            To::OtherEpoch => epoch.0 = epoch.0.wrapping_add(1000),
+        }
+        let head = AnswerHead { ordinal, epoch, run_nanos: 1, answered: Answered::Data };
+        let payload = reply.payload.as_ref().unwrap_or(&request.payload);
+        let mut bytes = frame(Kind::Answer, &head, payload);
+        bytes.truncate(reply.bytes.unwrap_or(usize::MAX));
+        if request.slot != usize::MAX && reply.slot == SlotAfter::Free {
+            self.page.vacate(request.slot);
+        }
+        self.write(&bytes);
+        match reply.to {
+            To::Oldest => drop(self.in_hand.pop_front()),
+            To::Newest => drop(self.in_hand.pop_back()),
+            To::OldestAgain | To::Nobody | To::OtherEpoch => {}
+        }
+    }
+
+    fn leave_heir(&mut self, gate: &std::path::Path) {
+        let link = self.link().try_clone().expect("one more descriptor");
+        Command::new(std::env::current_exe().expect("this program"))
+            .arg("heir")
+            .arg(gate)
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(link)))
+            .spawn()
+            .expect("an heir");
+    }
+}
+
+fn read_hello(link: &mut UnixStream) -> (SupervisorHello, Page) {
+    let mut bytes = [0; HEADER_LEN];
+    let (count, fds) = receive_with_fds(link.as_fd(), &mut bytes).expect("the Hello");
+    assert_eq!((count, fds.len()), (HEADER_LEN, 2), "a whole header, the page and the bell");
+    let header = Header::parse(bytes, &Limits::default()).expect("a header");
+    let mut head = vec![0; header.head];
+    link.read_exact(&mut head).expect("its head");
+    let whole = Frame { kind: header.kind, head: &head, payload: Payload::Small(&[]) };
+    let Ok(ToWorker::Hello(hello)) = ToWorker::decode(whole) else { panic!("no Hello") };
+    (hello, Page::map(&fds[0]).expect("the page"))
+}
+
+fn owned(head: &RequestHead<'_>) -> RequestHead<'static> {
+    let own = |text: &str| std::borrow::Cow::Owned(text.to_owned());
+    RequestHead {
+        name: own(&head.name),
+        headers: head.headers.iter().map(|(key, value)| (own(key), own(value))).collect(),
+        ..*head
+    }
+}
+
+/// Each process creates the first file that is not there yet.
+fn number_of_this_life(script: &Script) -> usize {
+    let is_mine = |number: &usize| {
+        let path = script.directory.join(format!("life-{number}"));
+        OpenOptions::new().write(true).create_new(true).open(path).is_ok()
+    };
+    (0..100_000).find(is_mine).expect("a life")
+}
+
+fn signal_of(number: i32) -> Signal {
+    Signal::from_named_raw(number).expect("a signal")
+}
+

@@ -1,0 +1,165 @@
+//! Many schedules, over all cores, with a summary.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use crate::sim::{self, Options, Report};
+
+/// How many lines of a failed schedule are printed.
+const TAIL: usize = 80;
+
+/// After so many failed schedules no more are begun.
+const ENOUGH: usize = 20;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Arguments {
+    /// How many schedules.
+    pub seeds: u64,
+    /// The first seed.
+    pub from: u64,
+    /// Happenings in each before faults stop.
+    pub steps: u64,
+    /// On how many threads.
+    pub threads: u64,
+    /// Prints every line of every schedule.
+    pub trace: bool,
+    /// Runs each schedule twice and compares.
+    pub check_determinism: bool,
+}
+
+impl Default for Arguments {
+    fn default() -> Arguments {
+        let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+        let steps = Options::default().steps;
+        Arguments { seeds: 1_000, from: 0, steps, threads, trace: false, check_determinism: false }
+    }
+}
+
+impl Arguments {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// A sentence about what is wrong with it.
+    pub fn parse(words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+        let mut arguments = Arguments::default();
+        let mut words = words;
+        while let Some(word) = words.next() {
+            let mut number = || {
+                let value = words.next().ok_or(format!("{word} needs a number"))?;
+                value.replace('_', "").parse::<u64>().map_err(|_| format!("{word} needs a number, not {value}"))
+            };
+            match word.as_str() {
+                "--seeds" => arguments.seeds = number()?,
+                "--from" => arguments.from = number()?,
+                "--steps" => arguments.steps = number()?,
+                "--threads" => arguments.threads = number()?.max(1),
+                "--trace" => arguments.trace = true,
+                "--check-determinism" => arguments.check_determinism = true,
+                _ => return Err(format!("unknown argument {word}")),
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn options(&self) -> Options {
+        Options { steps: self.steps, keep_lines: if self.trace { usize::MAX } else { 0 } }
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    schedules: AtomicU64,
+    events: AtomicU64,
+    jobs: AtomicU64,
+    next: AtomicU64,
+    failed: Mutex<Vec<Report>>,
+}
+
+/// Runs the schedules, prints what came of them, and says whether all is well.
+#[must_use]
+pub fn run(arguments: &Arguments) -> ExitCode {
+    if !arguments.trace {
+        // Panics are reported as violations, with their seeds.
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    let begin = Instant::now();
+    let tally = Tally::default();
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads {
+            scope.spawn(|| work(arguments, &tally));
+        }
+    });
+    let mut failed = tally.failed.into_inner().unwrap_or_default();
+    failed.sort_by_key(|report| report.seed);
+    for report in failed.iter().take(3) {
+        explain(report, arguments);
+    }
+    for report in &failed {
+        for violation in report.violations.iter().take(1) {
+            println!("seed {}: {violation}", report.seed);
+        }
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    let (schedules, events) = (tally.schedules.into_inner(), tally.events.into_inner());
+    println!(
+        "{schedules} schedules, {} jobs, {events} events, {} violations, {:.1} s, {:.2} M events/s",
+        tally.jobs.into_inner(),
+        failed.len(),
+        seconds,
+        events as f64 / seconds / 1e6
+    );
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn work(arguments: &Arguments, tally: &Tally) {
+    loop {
+        let index = tally.next.fetch_add(1, Relaxed);
+        if index >= arguments.seeds || is_enough(tally) {
+            return;
+        }
+        let report = run_one(arguments, arguments.from + index);
+        tally.schedules.fetch_add(1, Relaxed);
+        tally.events.fetch_add(report.events, Relaxed);
+        tally.jobs.fetch_add(report.jobs, Relaxed);
+        if arguments.trace {
+            report.lines.iter().for_each(|line| println!("{line}"));
+        }
+        if !report.violations.is_empty()
+            && let Ok(mut failed) = tally.failed.lock()
+        {
+            failed.push(report);
+        }
+    }
+}
+
+fn is_enough(tally: &Tally) -> bool {
+    tally.failed.lock().is_ok_and(|failed| failed.len() >= ENOUGH)
+}
+
+fn run_one(arguments: &Arguments, seed: u64) -> Report {
+    let mut report = sim::run(seed, arguments.options());
+    if arguments.check_determinism {
+        let again = sim::run(seed, arguments.options());
+        if again.hash != report.hash {
+            let text = format!("hashes {:016x} and {:016x}", report.hash, again.hash);
+            report.violations.push(sim::Violation { check: sim::Check::SameSeedSameEvents, text });
+        }
+    }
+    report
+}
+
+/// A failed schedule, run once more with its last lines.
+fn explain(report: &Report, arguments: &Arguments) {
+    let again = sim::run(report.seed, Options { steps: arguments.steps, keep_lines: TAIL });
+    println!("──── seed {} ────", report.seed);
+    if !arguments.trace {
+        again.lines.iter().for_each(|line| println!("{line}"));
+    }
+    for violation in &report.violations {
+        println!("  ✗ {violation}");
+    }
+    println!("replay: simulate --from {} --seeds 1 --steps {} --trace", report.seed, arguments.steps);
+}

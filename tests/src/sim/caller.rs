@@ -1,0 +1,221 @@
+//! The caller: what the owner of a supervisor does with it.
+
+use std::time::Duration;
+
+use ganger::internals::{Backlog, GroupIndex, Input, JobOptions, OnTimeout, Ticket as TicketTrait};
+use ganger_protocol::{JobId, Time};
+
+use super::calendar::Happening;
+use super::ledger::{Overtime, Phase, Terms};
+use super::plan::Draft;
+use super::world::{JobFacts, World};
+
+/// What the scheduler carries for a job.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) index: usize,
+    options: JobOptions,
+}
+
+impl TicketTrait for Ticket {
+    fn id(&self) -> JobId {
+        job_id(self.index)
+    }
+
+    fn options(&self) -> &JobOptions {
+        &self.options
+    }
+}
+
+/// The id by which the world finds a job again.
+pub(crate) fn job_id(index: usize) -> JobId {
+    JobId::from_bytes((index as u128).to_be_bytes())
+}
+
+pub(crate) fn job_index(id: JobId) -> usize {
+    id.uuid().as_u128() as usize
+}
+
+/// Something on its way from the caller to the loop.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Enqueue { group: usize, ticket: Ticket, enqueued: Time },
+    Cancel { job: usize },
+    Resize { group: usize, workers: u32 },
+    ShutdownWorker { proc: usize, grace: Duration },
+    SoftKill { deadline: Duration, backlog: Backlog },
+    HardKill,
+}
+
+impl World {
+    pub(crate) fn schedule_call(&mut self) {
+        let mean = self.plan.pause.as_nanos() as u64;
+        let pause = Duration::from_nanos(self.rng.u64(0..=2 * mean));
+        self.after(pause, Happening::Call);
+    }
+
+    /// The caller does one thing, unless intake is over.
+    pub(crate) fn call(&mut self) {
+        let is_over = !self.is_noisy() || self.end.soft.is_some() || self.end.hard.is_some();
+        if is_over || self.commands.iter().any(|one| matches!(one, Command::SoftKill { .. } | Command::HardKill)) {
+            return;
+        }
+        let mix = self.plan.mix;
+        match self.rng.u32(..1_000) {
+            lot if lot < mix.resize => self.resize(),
+            lot if lot < mix.resize + mix.shutdown_worker => self.shutdown_worker(),
+            lot if lot < mix.resize + mix.shutdown_worker + mix.cancel => self.cancel(),
+            _ => self.enqueue_some(mix.burst_max),
+        }
+        self.wake_loop();
+        self.schedule_call();
+    }
+
+    fn enqueue_some(&mut self, burst_max: u32) {
+        for _ in 0..self.rng.u32(1..=burst_max) {
+            self.enqueue();
+        }
+    }
+
+    fn enqueue(&mut self) {
+        let group = self.rng.usize(..self.groups.len());
+        if self.groups[group].refuses {
+            return;
+        }
+        let mix = self.plan.mix;
+        let draft = Draft::draw(&mut self.rng, &mix);
+        let enqueued = self.now();
+        let policy = self.plan.config.groups[group].poison;
+        let terms = terms(&draft.options, policy.deaths, policy.losses);
+        let index = self.ledger.offer(group, terms, enqueued);
+        self.jobs.push(JobFacts {
+            key: None,
+            script: draft.script,
+            run_mean: draft.run_mean,
+            payload_len: draft.payload_len,
+            run_timeout: draft.options.run_timeout,
+        });
+        let now = self.now();
+        self.trace.note(now, 1, index as u64, group as u64, || format!("enqueue job {index} for group {group}: {draft:?}"));
+        self.commands.push(Command::Enqueue { group, ticket: Ticket { index, options: draft.options }, enqueued });
+    }
+
+    fn cancel(&mut self) {
+        let Some(job) = self.any_job() else { return };
+        self.commands.push(Command::Cancel { job });
+    }
+
+    /// Mostly one of the latest.
+    fn any_job(&mut self) -> Option<usize> {
+        let count = self.jobs.len();
+        let back = if self.rng.bool() { self.rng.usize(..8) } else { self.rng.usize(..count.max(1)) };
+        count.checked_sub(1 + back.min(count.checked_sub(1)?))
+    }
+
+    fn resize(&mut self) {
+        let group = self.rng.usize(..self.groups.len());
+        let workers = self.rng.u32(0..=5);
+        // A group of nobody settles nothing: a short while only.
+        let workers = if self.rng.u8(..4) == 0 { workers } else { workers.max(1) };
+        self.commands.push(Command::Resize { group, workers });
+    }
+
+    fn shutdown_worker(&mut self) {
+        if self.live.is_empty() {
+            return;
+        }
+        let proc = self.live[self.rng.usize(..self.live.len())];
+        let grace = Duration::from_millis(self.rng.u64(0..=1_000));
+        self.commands.push(Command::ShutdownWorker { proc, grace });
+    }
+
+    /// The loop takes in what the caller sent.
+    pub(crate) fn take_in_commands(&mut self) {
+        for command in std::mem::take(&mut self.commands) {
+            self.take_in_command(command);
+        }
+    }
+
+    fn take_in_command(&mut self, command: Command) {
+        let now = self.now();
+        match command {
+            Command::Enqueue { group, ticket, enqueued } => {
+                let index = ticket.index;
+                self.ledger.accept(index, now);
+                let key = self.scheduler.enqueue(now, GroupIndex(group as u16), ticket, enqueued);
+                self.jobs[index].key = Some(key);
+            }
+            Command::Cancel { job } => self.take_in_cancel(job),
+            Command::Resize { group, workers } => {
+                self.trace.note(now, 2, group as u64, u64::from(workers), || format!("resize group {group} to {workers}"));
+                self.groups[group].resize(workers, now);
+                self.scheduler.handle_input(now, Input::Resize { group: GroupIndex(group as u16), workers });
+            }
+            Command::ShutdownWorker { proc, grace } => self.take_in_shutdown(proc, grace),
+            Command::SoftKill { deadline, backlog } => {
+                self.trace.note(now, 3, 0, 0, || format!("soft kill with {backlog:?} within {deadline:?}"));
+                self.end.soft.get_or_insert((now, now + deadline));
+                if backlog == Backlog::Settle {
+                    self.ledger.settle_waiting();
+                }
+                self.scheduler.handle_input(now, Input::SoftKill { deadline, backlog });
+            }
+            Command::HardKill => {
+                self.trace.note(now, 4, 0, 0, || String::from("hard kill"));
+                self.end.hard.get_or_insert(now);
+                self.note_killed();
+                self.scheduler.handle_input(now, Input::HardKill);
+            }
+        }
+    }
+
+    fn take_in_cancel(&mut self, job: usize) {
+        let now = self.now();
+        let Some(key) = self.jobs[job].key else { return };
+        self.trace.note(now, 5, job as u64, 0, || format!("cancel job {job}"));
+        if !matches!(self.ledger.jobs[job].phase, Phase::Owes(_)) {
+            self.ledger.cancel(job);
+        }
+        self.scheduler.handle_input(now, Input::Cancel(key));
+    }
+
+    fn take_in_shutdown(&mut self, proc: usize, grace: Duration) {
+        let now = self.now();
+        let told = &mut self.procs[proc].told;
+        let deadline = told.shutdown_by.map_or(now + grace, |old| old.min(now + grace));
+        told.shutdown_by = Some(deadline);
+        let worker = self.procs[proc].worker;
+        self.trace.note(now, 6, proc as u64, 0, || format!("shut down process {proc} within {grace:?}"));
+        self.scheduler.handle_input(now, Input::ShutdownWorker { worker, grace });
+    }
+
+    /// Everything ends at once, by the owner's word or because the soft kill's deadline is over.
+    pub(crate) fn note_killed(&mut self) {
+        let now = self.now();
+        if self.end.killed.is_none() {
+            self.end.killed = Some(now);
+            self.ledger.settle_all();
+        }
+    }
+}
+
+fn terms(options: &JobOptions, deaths: u8, losses: u8) -> Terms {
+    Terms {
+        retries: options.retries,
+        queue_timeout: options.queue_timeout,
+        run_timeout: options.run_timeout,
+        timeout: options.timeout,
+        overtime: match options.on_timeout {
+            OnTimeout::Leave => Overtime::Leave,
+            OnTimeout::Cooperative => Overtime::Cooperative,
+            _ => Overtime::Kill,
+        },
+        retry_lost: options.retry_on.worker_lost,
+        retry_failure: options.retry_on.failure,
+        retry_run_timeout: options.retry_on.run_timeout,
+        backoff: options.retry_backoff,
+        backoff_max: options.retry_backoff_max,
+        poison_deaths: deaths,
+        poison_losses: losses,
+    }
+}

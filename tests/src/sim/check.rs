@@ -1,0 +1,139 @@
+//! The checks by name: what a schedule can be found guilty of.
+
+use std::fmt;
+
+macro_rules! checks {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A check. Its name is what a planted mistake is attributed to.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Check { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Check {
+            /// All of them, in the order of their definition.
+            pub const ALL: &'static [Check] = &[$(Check::$name,)+];
+
+            /// What it checks, in one sentence.
+            #[must_use]
+            pub fn sentence(self) -> &'static str {
+                match self { $(Check::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+checks! {
+    /// P2: a job's outcome is handed over once.
+    SettlesOnce,
+    /// P1: a job settles in the turn in which its answer, its cancel or its worker's proven death is known.
+    SettlesAtOnce,
+    /// P3: a handler is called at most 1 + retries times.
+    RunsWithinRetries,
+    /// P4: no handler of a job starts while another attempt of it runs.
+    AttemptsNeverOverlap,
+    /// P4: a job is sent again only after its last attempt answered, was taken back or is proven dead.
+    ProofBeforeResend,
+    /// P5: the attempt counts as its owner counts: losses before the start mark cost nothing.
+    UnstartedLossIsFree,
+    /// P6: an epoch is used once, and each is higher than the last.
+    EpochsAreFresh,
+    /// P6: a reply is the bytes of the current attempt's whole answer, from the worker that held it.
+    ReplyIsGenuine,
+    /// Reply beats exit: an answer that was wholly written counts, however its worker ended.
+    ReplyBeatsExit,
+    /// `started: no` is said only when no handler was called, and none is called afterwards.
+    StartedNoIsTrue,
+    /// `started: yes` is said only when a start mark was seen.
+    StartedYesIsTrue,
+    /// A job ends as lost only when its worker is proven dead.
+    LossIsProven,
+    /// An outcome is one that the job's life so far allows.
+    OutcomeIsEarned,
+    /// P7: first assignments within a group are in the order of enqueueing.
+    FirstInFirstOut,
+    /// J6: a job that comes back keeps its place by age.
+    AgeKeepsItsPlace,
+    /// P9: a clock settles its job at its time, give or take 10 ms.
+    DeadlinesAreMet,
+    /// P9: no clock runs out early.
+    ClocksAreNeverEarly,
+    /// After a stop of the supervisor clocks move by the gap before anyone is judged.
+    StopsAreForgiven,
+    /// J10: a request is sent only to a ready worker that is neither busy, draining, tainted nor suspected.
+    OnlyReadyWorkers,
+    /// J10: never more than the capacity and the window are in a worker's hands.
+    WithinCapacity,
+    /// An unrouted worker's unstarted requests are taken back at once.
+    UnroutedKeepNothing,
+    /// A request's ordinal and generation are the ones its worker will accept.
+    OrdinalsFollow,
+    /// A suspect job runs alone.
+    SuspectsRunAlone,
+    /// A job is poisoned at exactly the policy's deaths, and our own kills never count.
+    PoisonAtItsCount,
+    /// Retries are given when they are owed and only then, after their delay.
+    RetriesAreGiven,
+    /// P10: nothing is sent that the drain rules keep back.
+    DrainHoldsBack,
+    /// Signals follow the ladder: Cancel, grace, SIGTERM, grace, SIGKILL; each in its time.
+    LadderInOrder,
+    /// A worker that must go is killed at the latest when the graces are over.
+    LadderIsClimbed,
+    /// No word and no signal to a worker that was never started or is buried.
+    NothingForTheDead,
+    /// A worker is buried once, and only when it is proven dead or written off.
+    BuriedOnce,
+    /// Never more live workers than wanted and leaving.
+    NeverTooMany,
+    /// A replacement waits for its back-off.
+    BackoffIsKept,
+    /// A group degrades past its window of unexpected exits and not before.
+    WindowIsKept,
+    /// Jobs end as NoWorkers only in a degraded group without a worker.
+    NoWorkersIsTrue,
+    /// What the snapshot counts is what is.
+    HealthIsTrue,
+    /// Nothing waits beside an idle ready worker.
+    NothingWaitsBesideAnIdleWorker,
+    /// A job in the window is recalled when a worker idles.
+    WindowHoldsNothingBack,
+    /// Every job settles once faults stop.
+    EverythingSettles,
+    /// Every wanted worker is back once faults stop.
+    WorkersComeBack,
+    /// A replacement comes in its time.
+    ReplacementsAreStarted,
+    /// A kill of everything ends in its time.
+    EndingsEnd,
+    /// No timer outlives what it was set for.
+    NoTimerIsLeft,
+    /// The loop is never told to come back at once for nothing.
+    LoopNeverSpins,
+    /// The scheduler does not panic, whatever a worker does.
+    NoPanic,
+    /// The worker library accepts everything a supervisor sends.
+    WorkerAgrees,
+    /// The same seed gives the same events.
+    SameSeedSameEvents,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A promise that a schedule broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which check found it.
+    pub check: Check,
+    /// What it found.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.check, self.text, self.check.sentence())
+    }
+}

@@ -1,0 +1,200 @@
+//! The reference model of a group: how many workers it should have, and how often they may be replaced.
+
+use std::time::Duration;
+
+use ganger::internals::GroupConfig;
+use ganger_protocol::Time;
+
+use super::court::{Court, PRECISION};
+
+/// What is known of a group.
+#[derive(Debug)]
+pub(crate) struct GroupModel {
+    pub(crate) wanted: u32,
+    pub(crate) was_resized: bool,
+    /// Callers are refused.
+    pub(crate) refuses: bool,
+    pub(crate) degraded: Option<Time>,
+    /// Its program cannot run, or speaks another version.
+    pub(crate) is_hopeless: bool,
+    pub(crate) written_off: u32,
+    /// Unexpected exits: those that certainly count, and those that may.
+    exits_sure: Vec<Time>,
+    exits_maybe: Vec<Time>,
+    /// Deaths with a job running since a job was last answered.
+    job_deaths: u32,
+    pub(crate) slots: Vec<SlotModel>,
+    last_probe: Option<Time>,
+    /// When the last thing happened that moves the time of a replacement.
+    pub(crate) changed: Time,
+    limit: Option<u32>,
+    window: Duration,
+    backoff: Duration,
+    pub(crate) backoff_max: Duration,
+    jitter: f64,
+    pub(crate) healthy_after: Duration,
+    most_job_deaths: u32,
+}
+
+/// What is known of a worker's place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SlotModel {
+    /// Unexpected exits in a row that certainly count.
+    failures: u32,
+    last_end: Option<Time>,
+}
+
+/// Whose fault a worker's end was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Certainly the worker's own.
+    Own,
+    /// A job was running, and we did not kill it.
+    Job,
+    /// It may count, and need not.
+    Maybe,
+    Nobody,
+}
+
+impl GroupModel {
+    pub(crate) fn new(config: &GroupConfig, now: Time) -> GroupModel {
+        let policy = &config.restart;
+        GroupModel {
+            wanted: config.workers,
+            was_resized: false,
+            refuses: false,
+            degraded: None,
+            is_hopeless: false,
+            written_off: 0,
+            exits_sure: Vec::new(),
+            exits_maybe: Vec::new(),
+            job_deaths: 0,
+            slots: Vec::new(),
+            last_probe: None,
+            changed: now,
+            limit: policy.limit,
+            window: policy.window,
+            backoff: policy.backoff,
+            backoff_max: policy.backoff_max,
+            jitter: policy.jitter,
+            healthy_after: policy.healthy_after,
+            most_job_deaths: policy.job_deaths,
+        }
+    }
+
+    pub(crate) fn resize(&mut self, workers: u32, now: Time) {
+        self.wanted = workers;
+        self.was_resized = true;
+        self.changed = now;
+        for slot in self.slots.iter_mut().skip(workers as usize) {
+            *slot = SlotModel::default();
+        }
+    }
+
+    fn slot(&mut self, slot: u32) -> &mut SlotModel {
+        let index = slot as usize;
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, SlotModel::default());
+        }
+        &mut self.slots[index]
+    }
+
+    /// A worker of the slot has shown that it works.
+    pub(crate) fn note_health(&mut self, slot: u32) {
+        self.slot(slot).failures = 0;
+    }
+
+    pub(crate) fn note_answer(&mut self, slot: u32) {
+        self.job_deaths = 0;
+        self.note_health(slot);
+    }
+
+    /// A worker of the slot is gone.
+    pub(crate) fn note_end(&mut self, slot: u32, fault: Fault, now: Time) {
+        self.changed = now;
+        let fault = match fault {
+            Fault::Job => {
+                self.job_deaths += 1;
+                if self.job_deaths > self.most_job_deaths { Fault::Maybe } else { Fault::Nobody }
+            }
+            Fault::Own | Fault::Maybe | Fault::Nobody => fault,
+        };
+        if slot >= self.wanted {
+            self.exits_maybe.push(now);
+            return;
+        }
+        let place = self.slot(slot);
+        place.last_end = Some(now);
+        match fault {
+            Fault::Own => {
+                place.failures += 1;
+                self.exits_sure.push(now);
+                self.exits_maybe.push(now);
+            }
+            Fault::Maybe => self.exits_maybe.push(now),
+            Fault::Job | Fault::Nobody => {}
+        }
+    }
+
+    pub(crate) fn degrade(&mut self, now: Time) {
+        self.degraded.get_or_insert(now);
+        self.last_probe = None;
+        self.changed = now;
+    }
+
+    pub(crate) fn heal(&mut self, now: Time) {
+        self.degraded = None;
+        self.is_hopeless = false;
+        self.exits_sure.clear();
+        self.changed = now;
+        for slot in &mut self.slots {
+            slot.last_end = None;
+        }
+    }
+
+    /// Why a worker must not be started in the slot yet; notes that it is.
+    pub(crate) fn start(&mut self, slot: u32, now: Time) -> Result<(), String> {
+        let least = 1.0 - self.jitter - 0.001;
+        let probe_pause = self.backoff_max.mul_f64(least);
+        let (backoff, cap) = (self.backoff, self.backoff_max);
+        self.changed = now;
+        if let Some(degraded) = self.degraded {
+            let since = self.last_probe.replace(now).unwrap_or(degraded);
+            if now.since(since) < probe_pause {
+                return Err(format!("a degraded group is probed {:?} after the last time", now.since(since)));
+            }
+            return Ok(());
+        }
+        let place = *self.slot(slot);
+        let (Some(doublings), Some(end)) = (place.failures.checked_sub(2), place.last_end) else { return Ok(()) };
+        let delay = backoff.saturating_mul(1 << doublings.min(20)).min(cap).mul_f64(least);
+        if now.since(end) >= delay {
+            return Ok(());
+        }
+        Err(format!("slot {slot} is filled {:?} after its exit number {} in a row", now.since(end), place.failures))
+    }
+
+    /// Whether so many exits allow it to degrade.
+    pub(crate) fn may_degrade(&self, now: Time, court: &Court) -> bool {
+        let Some(limit) = self.limit else { return self.is_hopeless };
+        let recent = count_since(&self.exits_maybe, now, self.window + court.stopped_since(Time::ZERO));
+        self.is_hopeless || self.was_resized || recent > limit as usize * self.wanted.max(1) as usize
+    }
+
+    /// Whether so many exits demand that it is degraded.
+    pub(crate) fn must_degrade(&self, now: Time) -> bool {
+        let Some(limit) = self.limit else { return false };
+        let recent = count_since(&self.exits_sure, now, self.window);
+        recent > limit as usize * self.wanted.max(5) as usize
+            || (!self.was_resized && recent > limit as usize * self.wanted.max(1) as usize)
+    }
+
+    /// How long a missing worker may be missing.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        self.backoff_max.mul_f64(1.001 + self.jitter) + PRECISION
+    }
+}
+
+fn count_since(times: &[Time], now: Time, window: Duration) -> usize {
+    times.iter().rev().take_while(|at| now.since(**at) <= window).count()
+}

@@ -1,0 +1,96 @@
+//! The simulator: schedules of faults, drawn from a seed, against the shipped scheduler, codec and worker session.
+//!
+//! A schedule is a world with a virtual clock: a caller that enqueues and cancels, a fake driver that does what the
+//! real one does, links that deliver bytes in pieces and are cut at any of them, and model processes that crash,
+//! hang, stop, lie and write garbage. A reference model, written from the promises, follows every job; checks say
+//! what must never happen and what must happen at last. The same seed always gives the same schedule.
+//!
+//! ```text
+//! caller ──commands──▶ driver ──inputs──▶ Scheduler ──actions──▶ driver ──bytes──▶ processes (Session)
+//!                        ▲                                         │                   │
+//!                        └────────────── bytes, deaths ◀───────────┴───────────────────┘
+//!                 ledger, roster, groups: what must be true     court: what was found
+//! ```
+
+mod actions;
+mod calendar;
+mod caller;
+mod check;
+mod court;
+mod driver;
+mod groups;
+mod hash;
+mod kernel;
+mod ledger;
+mod library;
+mod liveness;
+mod mischief;
+mod pipe;
+mod plan;
+mod process;
+mod roster;
+mod safety;
+mod trace;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use check::{Check, Violation};
+
+use world::World;
+
+/// How a schedule is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Happenings before faults stop.
+    pub steps: u64,
+    /// The trace's last lines that are kept; 0 keeps none and is fastest.
+    pub keep_lines: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { steps: 400, keep_lines: 0 }
+    }
+}
+
+/// What came of a schedule.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// What was found; nothing is good.
+    pub violations: Vec<Violation>,
+    /// Happenings, inputs and actions.
+    pub events: u64,
+    /// Jobs that the supervisor took in.
+    pub jobs: u64,
+    /// The trace as one number.
+    pub hash: u64,
+    /// The trace's last lines, if any were kept.
+    pub lines: Vec<String>,
+}
+
+/// Runs the schedule of a seed.
+#[must_use]
+pub fn run(seed: u64, options: Options) -> Report {
+    let mut world = World::new(seed, options.keep_lines);
+    let outcome = catch_unwind(AssertUnwindSafe(|| world.run(options.steps)));
+    if let Err(panic) = outcome {
+        let message = panic_message(panic.as_ref());
+        world.accuse(Check::NoPanic, || message);
+    }
+    Report {
+        seed,
+        events: world.trace.events() + world.steps,
+        jobs: world.jobs.len() as u64,
+        hash: world.trace.hash(),
+        violations: world.court.into_found(),
+        lines: world.trace.into_lines(),
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| String::from(*text));
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| String::from("a panic without a word"))
+}
