@@ -25,6 +25,7 @@ mod sample;
 mod signals;
 mod spawn;
 mod spawn_error;
+mod stdio;
 mod subscriber;
 mod turn;
 mod worker;
@@ -48,6 +49,7 @@ use self::guard::Guard;
 use self::oom::OomCounter;
 use self::signals::Signals;
 use self::spawn::{Blueprint, SpawnRequest};
+use self::stdio::occupy_stdio;
 use self::turn::{BELL, SIGNALS, Settled, System, Turn};
 use self::worker::Workers;
 use crate::StartError;
@@ -106,10 +108,12 @@ fn start_threads(
     scheduler: Config,
     first: FirstSpawns,
 ) -> Result<Arc<Shared>, StartError> {
+    let plugs = occupy_stdio().map_err(|error| system("open /dev/null", error))?;
     let poll = Poll::new().map_err(|error| system("make a poll", error))?;
     let bell = mio::Waker::new(poll.registry(), BELL).map_err(|error| system("make a bell", error))?;
     let system_files = System::new(poll);
     let signals = listen(&system_files, &config).map_err(|error| system("handle signals", error))?;
+    drop(plugs);
     let oom = config.oom_events.take().map_or_else(OomCounter::of_system, OomCounter::of_file);
     let admission = Admission::new(config.groups.len(), config.queue, config.payloads.payload);
     let shared = Arc::new(Shared::new(bell, admission, Courier::new()));

@@ -3,6 +3,7 @@
 use log::Level;
 
 use crate::event::Event;
+use crate::scheduler::KillCause;
 
 /// The log record for an event, if it is worth one.
 pub(super) fn of_event(event: &Event) -> Option<(Level, String)> {
@@ -18,9 +19,13 @@ pub(super) fn of_event(event: &Event) -> Option<(Level, String)> {
             (Level::Warn, format!("worker {worker} has not beaten for a while"))
         }
         Event::WorkerCleared { worker } => (Level::Info, format!("worker {worker} beats again")),
-        Event::WorkerKilled { worker, cause } => (Level::Warn, format!("worker {worker} is killed: {cause}")),
+        Event::WorkerKilled { worker, cause } => {
+            (level_of(Some(cause), Level::Warn), format!("worker {worker} is killed: {cause}"))
+        }
         Event::WorkerExited { report } => (Level::Debug, report.to_string()),
-        Event::WorkerCrashed { report } => (Level::Error, report.to_string()),
+        Event::WorkerCrashed { report } => {
+            (level_of(report.killed.as_ref(), Level::Error), report.to_string())
+        }
         Event::WorkerUnkillable { report } => {
             (Level::Error, format!("it survived SIGKILL and is written off: {report}"))
         }
@@ -35,4 +40,9 @@ pub(super) fn of_event(event: &Event) -> Option<(Level, String)> {
         Event::Draining => (Level::Info, String::from("no more jobs are accepted")),
         Event::Stopped => (Level::Info, String::from("everything has ended")),
     })
+}
+
+/// The end of everything is what the owner wanted: the end of each worker is no news then.
+fn level_of(cause: Option<&KillCause>, otherwise: Level) -> Level {
+    if cause == Some(&KillCause::HardKill) { Level::Debug } else { otherwise }
 }

@@ -3,13 +3,15 @@
 //! The number of a process group is only ever used while the process is not reaped, so that it cannot be another
 //! one's. `std::process::Child` is not used after the spawn: its `wait` would reap behind our back.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions};
 
 use super::config::REAP_GRACE;
+use super::stdio::above_stdio;
 use crate::scheduler::ExitStatus;
 
 /// A process that was started and not yet reaped.
@@ -23,15 +25,18 @@ pub(crate) struct Process {
 
 impl Process {
     /// Takes over a child just started. Fails when no more descriptors can be opened; the child is killed then.
-    pub(super) fn adopt(pid: u32) -> Result<Process, Errno> {
+    pub(super) fn adopt(pid: u32) -> io::Result<Process> {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        let opened = rustix::process::pidfd_open(pid, PidfdFlags::empty());
+        if matches!(opened, Err(Errno::SRCH)) {
+            return Ok(Process { pid, pidfd: None, is_reaped: true });
+        }
+        match opened.map_err(io::Error::from).and_then(above_stdio) {
             Ok(pidfd) => Ok(Process { pid, pidfd: Some(pidfd), is_reaped: false }),
-            Err(Errno::SRCH) => Ok(Process { pid, pidfd: None, is_reaped: true }),
             Err(error) => {
                 // The child is not reaped, so its number is its own still.
                 let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+                let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
                 Err(error)
             }
         }

@@ -23,12 +23,10 @@ use super::output::Pipe;
 use super::process::Process;
 use super::sample::Statm;
 use super::spawn_error::{program_failure, temporary};
+use super::stdio::above_stdio;
 use crate::command::Command;
 use crate::scheduler::{GroupConfig, GroupIndex, SpawnFailure, WorkerKey};
 use crate::shared::Shared;
-
-/// Descriptors below this one are standard input and output, in which a program may have its fingers.
-const FIRST_FREE_FD: i32 = 3;
 
 /// A process that is wanted.
 #[derive(Debug)]
@@ -138,7 +136,7 @@ pub(super) fn run(blueprints: &[Blueprint], requests: &Receiver<SpawnRequest>, s
 }
 
 fn adopt(mut child: Child, socket: OwnedFd, page: Page, bell: OwnedFd) -> Result<Newborn, SpawnFailure> {
-    let process = Process::adopt(child.id()).map_err(|error| temporary("open the process", &error.into()))?;
+    let process = Process::adopt(child.id()).map_err(|error| temporary("open the process", &error))?;
     let stdout = child.stdout.take().map(|pipe| Pipe::new(pipe.into())).transpose();
     let stderr = child.stderr.take().map(|pipe| Pipe::new(pipe.into())).transpose();
     let pipes = stdout.and_then(|stdout| Ok((stdout, stderr?)));
@@ -155,16 +153,6 @@ fn link() -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn bell() -> io::Result<OwnedFd> {
     above_stdio(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
-}
-
-/// The same file above standard input and output: in a host that has closed those, a `println!` would otherwise
-/// write into a worker's link.
-fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
-    if fd.as_raw_fd() >= FIRST_FREE_FD {
-        return Ok(fd);
-    }
-    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_FREE_FD)?)
 }
 
 fn send_hello(socket: &OwnedFd, hello: &[u8], page: &OwnedFd, bell: &OwnedFd) -> Result<(), SpawnFailure> {
