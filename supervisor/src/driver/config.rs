@@ -92,20 +92,12 @@ pub(crate) struct GroupProgram {
     pub(crate) env: Environment,
     /// Its working directory; `None`: the supervisor's.
     pub(crate) cwd: Option<PathBuf>,
-    /// What becomes of its output.
-    pub(crate) output: Output,
 }
 
 impl GroupProgram {
     /// A program without arguments, everything else by default.
     pub(crate) fn new(program: impl Into<PathBuf>) -> GroupProgram {
-        GroupProgram {
-            program: program.into(),
-            args: Vec::new(),
-            env: Environment::default(),
-            cwd: None,
-            output: Output::default(),
-        }
+        GroupProgram { program: program.into(), args: Vec::new(), env: Environment::default(), cwd: None }
     }
 }
 
@@ -128,18 +120,6 @@ pub(crate) enum EnvironmentBase {
     Inherit,
     /// Nothing.
     Empty,
-}
-
-/// What becomes of what a worker writes to its standard output and standard error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Output {
-    /// Read line by line into the log, and the end of standard error into crash reports.
-    #[default]
-    Capture,
-    /// To wherever the supervisor's go.
-    Inherit,
-    /// Nowhere.
-    Discard,
 }
 
 /// What the first SIGINT or SIGTERM begins; the second is a hard kill.

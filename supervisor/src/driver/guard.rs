@@ -78,3 +78,77 @@ impl Drop for Guard {
         shared.courier.end();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use ganger_protocol::{JobId, Time};
+
+    use crate::command::Command;
+    use crate::driver::{DriverConfig, GroupProgram, start};
+    use crate::scheduler::{Config, GroupConfig, GroupIndex, Outcome};
+    use crate::shared::{Refused, Shared};
+    use crate::slot::{JobSlot, Spec};
+
+    /// A supervisor whose worker never says anything.
+    fn silent() -> Arc<Shared> {
+        let mut program = GroupProgram::new("/bin/sleep");
+        program.args.push("600".into());
+        let config = DriverConfig::new(vec![program]);
+        start(config, Config::new(vec![GroupConfig::new("silent", 1)])).expect("started").shared
+    }
+
+    fn job(group: GroupIndex) -> Arc<JobSlot> {
+        Arc::new(JobSlot::new(JobId::random(), Spec::Plain("call"), group, Vec::new(), Time::now()))
+    }
+
+    fn enqueue(shared: &Shared, group: GroupIndex) -> Arc<JobSlot> {
+        let slot = job(group);
+        shared.admit(GroupIndex(0), slot.charge()).expect("admitted");
+        shared.send(Command::Enqueue(slot.clone()));
+        slot
+    }
+
+    fn assert_dropped(slot: &JobSlot) {
+        let outcome = slot.wait(None).expect("without a deadline it comes");
+        assert!(matches!(outcome, Outcome::ShuttingDown { .. }), "{outcome:?}");
+    }
+
+    /// J8: the handles settle even if the loop itself panics, and its processes are killed.
+    #[test]
+    fn a_panic_of_the_loop_settles_every_handle_and_ends_every_process() {
+        let shared = silent();
+        let before = enqueue(&shared, GroupIndex(0));
+        // No caller can name a group that does not exist: this is a bug made to order.
+        let culprit = enqueue(&shared, GroupIndex(7));
+        assert_dropped(&before);
+        assert!(shared.wait_stopped(Some(Duration::from_secs(60))));
+        assert_eq!(shared.admit(GroupIndex(0), 1), Err(Refused::ShuttingDown));
+        drop(culprit);
+    }
+
+    /// J8: what reaches the inbox when the loop has ended is settled by whoever sent it.
+    #[test]
+    fn a_job_that_comes_after_the_end_settles() {
+        let shared = silent();
+        let slot = job(GroupIndex(0));
+        shared.admit(GroupIndex(0), slot.charge()).expect("admitted");
+        shared.hard_kill();
+        assert!(shared.wait_stopped(Some(Duration::from_secs(60))));
+        shared.send(Command::Enqueue(slot.clone()));
+        assert_dropped(&slot);
+        assert_eq!(shared.admission.jobs(), 0);
+    }
+
+    /// S3: a hard kill settles what is queued and ends a worker that never connected.
+    #[test]
+    fn a_hard_kill_ends_a_worker_that_never_said_anything() {
+        let shared = silent();
+        let slot = enqueue(&shared, GroupIndex(0));
+        shared.hard_kill();
+        assert_dropped(&slot);
+        assert!(shared.wait_stopped(Some(Duration::from_secs(60))));
+    }
+}

@@ -39,7 +39,7 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 use ganger_protocol::Time;
 use mio::Poll;
 
-pub(crate) use self::config::{DriverConfig, Environment, EnvironmentBase, GroupProgram, OnSignals, Output};
+pub(crate) use self::config::{DriverConfig, Environment, EnvironmentBase, GroupProgram, OnSignals};
 pub(crate) use self::courier::Courier;
 pub(crate) use self::spawn::Birth;
 pub(crate) use self::subscriber::Subscriber;

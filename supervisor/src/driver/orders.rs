@@ -31,7 +31,7 @@ impl Turn {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Enqueue(slot) => self.enqueue(slot),
+            Command::Enqueue(slot) => self.enqueue(&slot),
             Command::Cancel(slot) => {
                 if let Some(job) = slot.key() {
                     self.input(Input::Cancel(job));
@@ -68,7 +68,7 @@ impl Turn {
         self.scheduler.handle_input(self.now, input);
     }
 
-    fn enqueue(&mut self, slot: Arc<JobSlot>) {
+    fn enqueue(&mut self, slot: &Arc<JobSlot>) {
         self.known_jobs += 1;
         let job = self.scheduler.enqueue(self.now, slot.group(), slot.clone(), slot.enqueued());
         slot.set_key(job);

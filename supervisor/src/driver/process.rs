@@ -137,6 +137,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::zombie_processes, reason = "it is reaped through its pidfd")]
     fn shell(script: &str) -> (Process, std::process::ChildStdout) {
         let mut child = Command::new("/bin/sh")
             .args(["-c", script])

@@ -18,7 +18,7 @@ use ganger_protocol::{
 };
 use rustix::event::EventfdFlags;
 
-use super::config::{EnvironmentBase, GroupProgram, Output};
+use super::config::{EnvironmentBase, GroupProgram};
 use super::output::Pipe;
 use super::process::Process;
 use super::sample::Statm;
@@ -100,7 +100,7 @@ impl Blueprint {
     }
 
     fn execute(&self, stdin: OwnedFd) -> Result<Child, SpawnFailure> {
-        let GroupProgram { program, args, env, cwd, output } = &self.program;
+        let GroupProgram { program, args, env, cwd } = &self.program;
         let mut command = Program::new(program);
         if env.base == EnvironmentBase::Empty {
             command.env_clear();
@@ -114,8 +114,8 @@ impl Blueprint {
             .env(WORKER_ENV, std::process::id().to_string())
             .process_group(0)
             .stdin(Stdio::from(stdin))
-            .stdout(stdio(*output))
-            .stderr(stdio(*output));
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         if let Some(cwd) = cwd {
             command.current_dir(cwd);
         }
@@ -160,14 +160,6 @@ fn send_hello(socket: &OwnedFd, hello: &[u8], page: &OwnedFd, bell: &OwnedFd) ->
         Ok(sent) if sent == hello.len() => Ok(()),
         Ok(_) => Err(temporary("send the Hello", &io::ErrorKind::WriteZero.into())),
         Err(error) => Err(temporary("send the Hello", &error)),
-    }
-}
-
-fn stdio(output: Output) -> Stdio {
-    match output {
-        Output::Capture => Stdio::piped(),
-        Output::Inherit => Stdio::inherit(),
-        Output::Discard => Stdio::null(),
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) enum Online {
     #[default]
     Pending,
     /// They have.
-    Online,
+    Reached,
     /// A group is degraded before its workers were ready; it may heal.
     Degraded {
         /// The group.
@@ -63,7 +63,7 @@ pub(crate) struct OnlineLatch(Latch<Online>);
 
 impl OnlineLatch {
     pub(crate) fn online(&self) {
-        self.0.update(|value| *value = Online::Online);
+        self.0.update(|value| *value = Online::Reached);
     }
 
     pub(crate) fn degraded(&self, group: &Arc<str>, reason: &Arc<str>) {
@@ -77,13 +77,13 @@ impl OnlineLatch {
     pub(crate) fn healed(&self, healed: &str) {
         self.0.update(|value| match value {
             Online::Degraded { group, .. } if **group == *healed => *value = Online::Pending,
-            Online::Degraded { .. } | Online::Pending | Online::Online | Online::Stopped => {}
+            Online::Degraded { .. } | Online::Pending | Online::Reached | Online::Stopped => {}
         });
     }
 
     pub(crate) fn stopped(&self) {
         self.0.update(|value| {
-            if *value != Online::Online {
+            if *value != Online::Reached {
                 *value = Online::Stopped;
             }
         });
@@ -144,7 +144,7 @@ mod tests {
         latch.online();
         latch.degraded(&group, &reason);
         latch.stopped();
-        assert_eq!(latch.wait(None), Online::Online);
+        assert_eq!(latch.wait(None), Online::Reached);
     }
 
     #[test]
