@@ -38,6 +38,11 @@ impl Control {
         Control { link }
     }
 
+    #[cfg(test)]
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// Says that requests are welcome, as many at once as there are handler threads. Before
     /// [`serve`](crate::Worker::serve) it takes effect there, which is what happens anyway unless
     /// [`busy`](Control::busy) was called.

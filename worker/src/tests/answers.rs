@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use ganger_protocol::{Answered, Failure, FailureKind, LARGE_PAYLOAD, Ordinal, encode};
 
-use super::{Halve, PATIENCE, Run, echo};
-use crate::request::RawRequest;
-use crate::request::RawResponder;
-use crate::request::Request;
+use super::{Halve, PATIENCE, Run, echo, until};
+use crate::link::Reader;
+use crate::request::{RawRequest, RawResponder, Request};
 use crate::testing::connected;
 
 #[test]
@@ -113,6 +112,7 @@ fn answers_come_later_and_from_any_thread() {
         (0..4).map(|index| run.peer.request("halve", &encode(&Halve(2 * index)).expect("encodes"))).collect();
     let mut held: Vec<Request<Halve>> = (0..3).map(|_| stash.recv().expect("three at once")).collect();
     assert!(stash.try_recv().is_err(), "the fourth is over the capacity");
+    until(|| held[0].worker().link().lock().reader == Reader::Reading);
     let last = held.pop().expect("three");
     last.respond(&2);
     assert_eq!(run.answer().0, sent[2]);

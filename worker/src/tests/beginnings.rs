@@ -5,11 +5,9 @@ use std::thread;
 use ganger_protocol::{Kind, Limits, Ready, SupervisorHello, VERSION};
 
 use super::{PATIENCE, Run, echo, hello};
-use crate::connect;
-use crate::connect::ConnectError;
+use crate::connect::{self, ConnectError};
 use crate::link::OnLoss;
-use crate::testing::connected;
-use crate::testing::{Peer, Said};
+use crate::testing::{Peer, Said, connected};
 use crate::worker::Worker;
 
 #[test]

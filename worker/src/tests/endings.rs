@@ -2,11 +2,12 @@
 
 use std::sync::mpsc::channel;
 
+use ganger_protocol::{EventHead, Kind};
+
 use super::{PATIENCE, Run, until, waiting};
 use crate::control::EmitError;
 use crate::serve::ServeError;
-use crate::testing::Said;
-use crate::testing::connected;
+use crate::testing::{Said, connected};
 
 #[test]
 fn a_lost_supervisor_ends_serving_even_before_it_has_begun() {
@@ -19,7 +20,8 @@ fn a_lost_supervisor_ends_serving_even_before_it_has_begun() {
     let control = request.worker();
     drop(peer);
     // The sentry sees it while the only handler thread is busy; here it only notes it.
-    until(|| control.emit("late", &()) == Err(EmitError::Left));
+    until(|| control.link().lock().is_over());
+    assert_eq!(control.emit("late", &()), Err(EmitError::Left));
     release.send(()).expect("the handler waits");
     assert!(matches!(serving.join().expect("no panic"), Err(ServeError::SupervisorGone)));
 
@@ -52,6 +54,36 @@ fn the_soft_kill_hook_runs_behind_earlier_events_and_holds_the_worker_until_done
     let done = order.recv_timeout(PATIENCE).expect("the hook").expect("with its token");
     run.peer.event("nobody waits for this", &[]);
     done.done();
+    assert_eq!(run.next(), Said::Goodbye);
+    run.serving.join().expect("no panic").expect("left in peace");
+}
+
+#[test]
+fn goodbye_is_not_said_while_a_handler_runs_that_has_answered() {
+    let (entered, in_handler) = channel();
+    let (release, released) = channel::<()>();
+    let released = parking_lot::Mutex::new(released);
+    let mut run = Run::ready(|worker| {
+        worker.concurrency(2).on_raw("early", move |request| {
+            request.ack();
+            entered.send(()).expect("the test waits");
+            released.lock().recv().expect("the test lets go");
+        });
+        let control = worker.control();
+        worker.on_event("ping", move |(): ()| control.emit("pong", &()).expect("it has not left"));
+    });
+    run.peer.request("early", &[]);
+    in_handler.recv_timeout(PATIENCE).expect("called");
+    run.answer();
+    run.peer.append(Kind::Drain, &(), &[]);
+    // Without the bell, so that it is the other handler thread that reads. When it reads the second event it has
+    // long made up its mind about the drain.
+    for _ in 0..2 {
+        run.peer.append(Kind::SupervisorEvent, &EventHead { name: "ping".into() }, &[]);
+        run.peer.flush();
+        assert_eq!(run.next(), Said::Event(String::from("pong"), vec![]));
+    }
+    release.send(()).expect("the handler waits");
     assert_eq!(run.next(), Said::Goodbye);
     run.serving.join().expect("no panic").expect("left in peace");
 }

@@ -8,8 +8,8 @@ use std::thread;
 use ganger_protocol::{Answered, Epoch, Kind, Ordinal, Time, encode};
 
 use super::{PATIENCE, Run, echo, until, waiting};
-use crate::testing::connected;
-use crate::testing::{Peer, Said};
+use crate::link::{Alert, Reader};
+use crate::testing::{Peer, Said, connected};
 
 #[test]
 fn a_busy_handler_thread_does_not_keep_the_worker_from_hearing() {
@@ -57,6 +57,44 @@ fn an_urgent_frame_in_pieces_is_heard_while_all_are_busy() {
     until(|| request.cancelled());
     request.ack();
     release.send(()).expect("the handler waits");
+    run.answer();
+    run.leave();
+}
+
+#[test]
+fn the_sentry_reads_the_rest_of_a_frame_when_the_reader_leaves_to_handle() {
+    use std::io::Write;
+    let (sender, stash) = channel();
+    let mut handler = None;
+    let mut run = Run::ready(|worker| {
+        handler = Some(waiting(worker, "wait"));
+        worker.on_raw("stash", move |request| sender.send(request).expect("the test waits"));
+        worker.control().ready_with(2);
+    });
+    let (in_handler, release) = handler.expect("registered");
+    let ordinal = run.peer.request("stash", &[]);
+    let held = stash.recv_timeout(PATIENCE).expect("called");
+    let control = held.worker();
+    control.busy();
+    assert_eq!(run.next(), Said::Busy);
+    run.peer.request("wait", &[]);
+    let cancel = Peer::bytes_of(Kind::Cancel, &ganger_protocol::Cancel { ordinal, epoch: Epoch(1) }, &[]);
+    let (half, rest) = cancel.split_at(cancel.len() / 2);
+    run.peer.socket.write_all(half).expect("written");
+    run.peer.ring();
+    until(|| {
+        let state = control.link().lock();
+        state.alert == Alert::Yes && state.reader == Reader::Reading
+    });
+    control.ready_with(2);
+    let request = in_handler.recv_timeout(PATIENCE).expect("called");
+    run.peer.socket.write_all(rest).expect("written");
+    until(|| held.cancelled());
+    held.ack();
+    request.ack();
+    release.send(()).expect("the handler waits");
+    assert!(matches!(run.next(), Said::Ready(_)));
+    run.answer();
     run.answer();
     run.leave();
 }
