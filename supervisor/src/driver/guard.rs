@@ -3,79 +3,80 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::turn::{Turn, Wait};
+use super::worker::Workers;
 use crate::scheduler::{Outcome, Started};
 
 /// A [`Turn`] that is taken apart in order when it is dropped: at the regular end, when it panics, and when its
 /// thread could not be started.
 pub(super) struct Guard {
-    turn: Turn,
+    /// `None` only while it is taken apart.
+    turn: Option<Turn>,
 }
 
 impl Guard {
     pub(super) fn new(turn: Turn) -> Guard {
-        Guard { turn }
+        Guard { turn: Some(turn) }
     }
 
     /// The loop: turns until the scheduler has stopped. The guard is dropped at its end.
     pub(super) fn run(mut self) {
-        let turns = AssertUnwindSafe(|| self.run_turns());
-        if catch_unwind(turns).is_err() {
+        let Some(turn) = &mut self.turn else { return };
+        if catch_unwind(AssertUnwindSafe(|| run_turns(turn))).is_err() {
             log::error!(target: "ganger", "the loop panicked: everything is ended at once");
-        }
-    }
-
-    fn run_turns(&mut self) {
-        // The scheduler wants its first workers without being told anything: nothing would end a sleep.
-        let mut wait = Wait::Look;
-        while !self.turn.is_stopped {
-            if let Err(error) = self.turn.turn(wait) {
-                log::error!(target: "ganger", "the loop cannot go on: {error}");
-                return;
-            }
-            wait = Wait::Sleep;
-        }
-    }
-
-    /// Kills what is left, all before waiting for any.
-    fn kill_all(&mut self) {
-        for worker in self.turn.workers.iter_mut() {
-            if let Some(body) = &worker.body {
-                body.process.kill();
-            }
-        }
-        self.turn.workers = Default::default();
-        self.turn.written_off.clear();
-    }
-
-    /// Settles the jobs that the scheduler still had, and those in the inbox.
-    fn settle_all(&mut self) {
-        let shared = &self.turn.shared;
-        let left = catch_unwind(AssertUnwindSafe(|| self.turn.scheduler.abandon()));
-        for slot in left.unwrap_or_default() {
-            // Nobody knows any more how far it came.
-            let wake = slot.settle(Outcome::ShuttingDown { started: Started::Yes });
-            shared.admission.release(1, slot.charge());
-            self.turn.settled.wakes.extend(wake);
-        }
-        shared.end();
-        for wake in self.turn.settled.wakes.drain(..) {
-            shared.rouse(wake);
         }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.turn.shared.admission.close();
-        self.kill_all();
-        self.settle_all();
-        // Subscribers see the end of their stream before `join` returns.
-        self.turn.subscribers.clear();
-        self.turn.signals = None;
-        let shared = &self.turn.shared;
+        let Some(mut turn) = self.turn.take() else { return };
+        let shared = turn.shared.clone();
+        shared.admission.close();
+        kill_all(&mut turn);
+        settle_all(&mut turn);
+        // Subscribers see the end of their stream, and every file is closed, before `join` returns.
+        drop(turn);
         shared.online.stopped();
         shared.stopped.loop_ended();
         shared.courier.end();
+    }
+}
+
+fn run_turns(turn: &mut Turn) {
+    // The scheduler wants its first workers without being told anything: nothing would end a sleep.
+    let mut wait = Wait::Look;
+    while !turn.is_stopped {
+        if let Err(error) = turn.turn(wait) {
+            log::error!(target: "ganger", "the loop cannot go on: {error}");
+            return;
+        }
+        wait = Wait::Sleep;
+    }
+}
+
+/// Kills what is left, all before waiting for any.
+fn kill_all(turn: &mut Turn) {
+    for worker in turn.workers.iter_mut() {
+        if let Some(body) = &worker.body {
+            body.process.kill();
+        }
+    }
+    turn.workers = Workers::default();
+    turn.written_off.clear();
+}
+
+/// Settles the jobs that the scheduler still had, and those in the inbox.
+fn settle_all(turn: &mut Turn) {
+    let Turn { shared, scheduler, settled, .. } = turn;
+    let left = catch_unwind(AssertUnwindSafe(|| scheduler.abandon()));
+    for slot in left.unwrap_or_default() {
+        shared.admission.release(1, slot.charge());
+        // Nobody knows any more how far it came.
+        settled.wakes.extend(slot.settle(Outcome::ShuttingDown { started: Started::Yes }));
+    }
+    shared.end();
+    for wake in settled.wakes.drain(..) {
+        shared.rouse(wake);
     }
 }
 
