@@ -1,0 +1,373 @@
+//! From what a caller writes to what the scheduler and the driver are told.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use ganger_protocol::{Limits, MAX_HEAD};
+
+use crate::driver::{self, DriverConfig, OnSignals, Subscriber};
+use crate::error::ConfigError;
+use crate::group::{in_range, unusable};
+use crate::scheduler::{Backlog, Config, GroupIndex, Pick, PoisonPolicy, RestartPolicy};
+use crate::shared::QueueLimits;
+use crate::supervisor::Settings;
+use crate::{Events, Group, StartError, Supervisor};
+
+/// The most groups of one supervisor.
+const MAX_GROUPS: usize = 1024;
+/// The most bytes of one payload: head and payload together have a length of 32 bits.
+const MAX_PAYLOAD: usize = u32::MAX as usize - MAX_HEAD;
+/// The most jobs that can be counted.
+const MAX_JOBS: usize = usize::MAX >> 1;
+
+/// Everything that can be said about a supervisor before it starts; made by
+/// [`Supervisor::builder`](crate::Supervisor::builder).
+///
+/// What is said about workers here ([`workers`](Builder::workers) to [`heartbeat`](Builder::heartbeat)) goes for
+/// the first group; the others are made with [`Group::new`] and come in with [`group`](Builder::group).
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ganger::{Program, Supervisor};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let supervisor = Supervisor::builder(Program::beside("resizer"))
+///     .workers(4)
+///     .boot_timeout(Duration::from_secs(5))
+///     .queue_limit(10_000)
+///     .handle_signals()
+///     .start()?;
+/// # drop(supervisor);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing runs before start()"]
+pub struct Builder {
+    first: Group,
+    others: Vec<Group>,
+    queue: QueueLimits,
+    payloads: Limits,
+    sample_every: Duration,
+    handles_signals: bool,
+    settings: Settings,
+}
+
+/// What remains of a builder when it was found to make sense.
+struct Plan {
+    driver: DriverConfig,
+    scheduler: Config,
+    names: Arc<[Arc<str>]>,
+    settings: Settings,
+}
+
+impl Builder {
+    pub(crate) fn new(first: Group) -> Builder {
+        Builder {
+            first,
+            others: Vec::new(),
+            queue: QueueLimits::default(),
+            payloads: Limits::default(),
+            sample_every: Duration::from_millis(250),
+            handles_signals: false,
+            settings: Settings::default(),
+        }
+    }
+
+    /// One more group.
+    pub fn group(mut self, group: Group) -> Builder {
+        self.others.push(group);
+        self
+    }
+
+    /// As [`Group::workers`], for the first group.
+    pub fn workers(self, workers: usize) -> Builder {
+        self.first(|group| group.workers(workers))
+    }
+
+    /// As [`Group::prefetch`], for the first group.
+    pub fn prefetch(self, requests: u32) -> Builder {
+        self.first(|group| group.prefetch(requests))
+    }
+
+    /// As [`Group::pick`], for the first group.
+    pub fn pick(self, pick: Pick) -> Builder {
+        self.first(|group| group.pick(pick))
+    }
+
+    /// As [`Group::restart`], for the first group.
+    pub fn restart(self, policy: RestartPolicy) -> Builder {
+        self.first(|group| group.restart(policy))
+    }
+
+    /// As [`Group::poison`], for the first group.
+    pub fn poison(self, policy: PoisonPolicy) -> Builder {
+        self.first(|group| group.poison(policy))
+    }
+
+    /// As [`Group::boot_timeout`], for the first group.
+    pub fn boot_timeout(self, timeout: Duration) -> Builder {
+        self.first(|group| group.boot_timeout(timeout))
+    }
+
+    /// As [`Group::cancel_grace`], for the first group.
+    pub fn cancel_grace(self, grace: Duration) -> Builder {
+        self.first(|group| group.cancel_grace(grace))
+    }
+
+    /// As [`Group::bystander_grace`], for the first group.
+    pub fn bystander_grace(self, grace: Duration) -> Builder {
+        self.first(|group| group.bystander_grace(grace))
+    }
+
+    /// As [`Group::term_grace`], for the first group.
+    pub fn term_grace(self, grace: Duration) -> Builder {
+        self.first(|group| group.term_grace(grace))
+    }
+
+    /// As [`Group::heartbeat`], for the first group.
+    pub fn heartbeat(self, every: Duration, suspect_after: Duration, missing_after: Duration) -> Builder {
+        self.first(|group| group.heartbeat(every, suspect_after, missing_after))
+    }
+
+    /// How many jobs may be accepted and not settled at a time, all groups together. Default 16 Mi.
+    pub fn queue_limit(mut self, jobs: usize) -> Builder {
+        self.queue.jobs = jobs;
+        self
+    }
+
+    /// How many bytes the payloads of those jobs may have together. Default 1 GiB.
+    pub fn queue_bytes(mut self, bytes: usize) -> Builder {
+        self.queue.bytes = bytes;
+        self
+    }
+
+    /// The largest payload of a request or an answer, in bytes. Default 64 MiB, at most 4 GiB less 32 KiB.
+    pub fn payload_limit(mut self, bytes: usize) -> Builder {
+        self.payloads.payload = bytes;
+        self
+    }
+
+    /// The largest payload of an event, in bytes, either way. Default 1 MiB.
+    pub fn event_limit(mut self, bytes: usize) -> Builder {
+        self.payloads.event = bytes;
+        self
+    }
+
+    /// How many events may wait for a subscriber; what comes while it is full is counted as missed. Default 1,024.
+    pub fn event_backlog(mut self, events: usize) -> Builder {
+        self.settings.event_backlog = events;
+        self
+    }
+
+    /// How often workers' memory and heartbeats are looked at. Default 250 ms.
+    pub fn sample_every(mut self, interval: Duration) -> Builder {
+        self.sample_every = interval;
+        self
+    }
+
+    /// How long [`soft_kill`](Supervisor::soft_kill) may take before it becomes a hard kill. Default 30 s.
+    pub fn soft_kill_deadline(mut self, deadline: Duration) -> Builder {
+        self.settings.soft_kill_deadline = deadline;
+        self
+    }
+
+    /// How long jobs may wait without any being answered before [`health`](Supervisor::health) calls the queue
+    /// stuck. Default 30 s.
+    pub fn stuck_after(mut self, age: Duration) -> Builder {
+        self.settings.stuck_after = age;
+        self
+    }
+
+    /// Takes over SIGINT and SIGTERM of the whole process: the first begins a soft kill, the second a hard kill.
+    /// The supervisor never exits the process: wait with [`join`](Supervisor::join), then do it yourself. By
+    /// default ganger touches no signal; leave this out to have a handler of your own call
+    /// [`soft_kill`](Supervisor::soft_kill).
+    pub fn handle_signals(mut self) -> Builder {
+        self.handles_signals = true;
+        self
+    }
+
+    /// Starts the supervisor. It returns when the supervisor is at work, not when its workers are: see
+    /// [`wait_online`](Supervisor::wait_online). Jobs can be enqueued at once.
+    ///
+    /// # Errors
+    /// [`StartError::Config`] for a value that makes no sense, [`StartError::Program`] when a group's program is
+    /// missing or may not be executed, [`StartError::System`] when the machine refuses a thread or a descriptor.
+    pub fn start(self) -> Result<Supervisor, StartError> {
+        self.plan()?.start(Vec::new())
+    }
+
+    /// As [`start`](Builder::start), with a subscription that misses nothing from the first event on.
+    ///
+    /// # Errors
+    /// As [`start`](Builder::start).
+    pub fn start_with_events(self) -> Result<(Supervisor, Events), StartError> {
+        let plan = self.plan()?;
+        let (sender, receiver) = bounded(plan.settings.event_backlog);
+        let supervisor = plan.start(vec![Subscriber::new(sender)])?;
+        Ok((supervisor, Events::new(receiver)))
+    }
+
+    fn first(mut self, change: impl FnOnce(Group) -> Group) -> Builder {
+        self.first = change(self.first);
+        self
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    fn plan(&self) -> Result<Plan, StartError> {
+        self.check_names()?;
+        self.check_limits()?;
+        let policies = self.groups().map(Group::checked).collect::<Result<Vec<_>, _>>()?;
+        let programs = self
+            .groups()
+            .map(|group| group.program().resolve().map_err(|error| unusable(group, error)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let names = policies.iter().map(|policy| Arc::clone(&policy.name)).collect();
+        Ok(Plan {
+            driver: DriverConfig {
+                payloads: self.payloads,
+                queue: self.queue,
+                on_signals: self.on_signals(),
+                ..DriverConfig::new(programs)
+            },
+            scheduler: Config { sample_every: self.sample_every, ..Config::new(policies) },
+            names,
+            settings: Settings { event_limit: self.payloads.event, ..self.settings.clone() },
+        })
+    }
+
+    fn on_signals(&self) -> Option<OnSignals> {
+        let on_signals =
+            OnSignals { deadline: self.settings.soft_kill_deadline, backlog: Backlog::default() };
+        self.handles_signals.then_some(on_signals)
+    }
+
+    fn check_names(&self) -> Result<(), ConfigError> {
+        let count = self.groups().count();
+        if count > MAX_GROUPS {
+            return Err(ConfigError::TooManyGroups { count, limit: MAX_GROUPS });
+        }
+        let mut seen = HashSet::new();
+        match self.groups().map(Group::name).find(|name| !seen.insert(Arc::clone(name))) {
+            Some(name) => Err(ConfigError::DuplicateGroup { name: Arc::clone(name) }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        in_range("queue_limit", self.queue.jobs, 1, MAX_JOBS)?;
+        in_range("queue_bytes", self.queue.bytes, 1, usize::MAX)?;
+        in_range("payload_limit", self.payloads.payload, 1, MAX_PAYLOAD)?;
+        in_range("event_limit", self.payloads.event, 1, MAX_PAYLOAD)?;
+        in_range("event_backlog", self.settings.event_backlog, 1, 1 << 24)?;
+        in_range("sample_every", self.sample_every, Duration::from_millis(1), Duration::from_secs(3600))
+    }
+}
+
+impl Plan {
+    fn start(mut self, subscribers: Vec<Subscriber>) -> Result<Supervisor, StartError> {
+        self.driver.subscribers = subscribers;
+        let started = driver::start(self.driver, self.scheduler)?;
+        Ok(Supervisor::new(started.shared, self.names, self.settings))
+    }
+}
+
+/// The place of the group called `name`; the first without a name.
+pub(crate) fn index_of(names: &[Arc<str>], name: Option<&str>) -> Option<GroupIndex> {
+    let place = match name {
+        None => 0,
+        Some(name) => names.iter().position(|known| **known == *name)?,
+    };
+    u16::try_from(place).ok().map(GroupIndex)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Program;
+
+    fn builder() -> Builder {
+        Builder::new(Group::from(Program::this()))
+    }
+
+    fn refusal(builder: &Builder) -> String {
+        match builder.plan() {
+            Ok(_) => panic!("it was accepted"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_defaults_make_sense() {
+        let plan = builder().plan().expect("defaults");
+        assert_eq!(&*plan.names[0], "default");
+        assert!(plan.scheduler.groups[0].workers >= 1);
+        assert_eq!(plan.driver.queue, QueueLimits { jobs: 16 << 20, bytes: 1 << 30 });
+        assert!(plan.driver.on_signals.is_none());
+    }
+
+    #[test]
+    fn no_workers_is_refused() {
+        let text = refusal(&builder().workers(0));
+        assert_eq!(text, "the configuration is refused: group default has 0 workers; it needs at least 1");
+        assert!(refusal(&builder().workers(5000)).contains("the limit is 4096"));
+    }
+
+    #[test]
+    fn names_are_unique_and_printable() {
+        let twin = Group::from(Program::this());
+        assert!(refusal(&builder().group(twin)).contains("two groups are called \"default\""));
+        for name in ["", "two words", "bell\u{7}", &"x".repeat(65)] {
+            let text = refusal(&builder().group(Group::new(name, Program::this())));
+            assert!(text.contains("is no name for a group"), "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_outside_their_range_are_named_with_the_range() {
+        let text = refusal(&builder().payload_limit(u32::MAX as usize));
+        assert!(text.contains("payload_limit is 4294967295; it must be from 1 to"), "{text}");
+        assert!(refusal(&builder().queue_limit(0)).contains("queue_limit is 0"));
+        assert!(refusal(&builder().queue_limit(usize::MAX)).contains("queue_limit is"));
+        assert!(refusal(&builder().event_backlog(0)).contains("event_backlog is 0"));
+        assert!(refusal(&builder().prefetch(257)).contains("prefetch is 257; it must be from 0 to 256"));
+        assert!(refusal(&builder().boot_timeout(Duration::ZERO)).contains("boot_timeout is 0ns"));
+    }
+
+    #[test]
+    fn policies_that_contradict_themselves_are_refused() {
+        let second = Duration::from_secs(1);
+        assert!(
+            refusal(&builder().heartbeat(second, second, second)).contains("cannot be suspected after 1s")
+        );
+        let jitter = RestartPolicy { jitter: f64::NAN, ..RestartPolicy::default() };
+        assert!(refusal(&builder().restart(jitter)).contains("restart.jitter is NaN"));
+        let backoff = RestartPolicy { backoff_max: Duration::ZERO, ..RestartPolicy::default() };
+        assert!(refusal(&builder().restart(backoff)).contains("restart.backoff_max is 0ns"));
+        let poison = PoisonPolicy { deaths: 0, ..PoisonPolicy::default() };
+        assert!(refusal(&builder().poison(poison)).contains("poison.deaths is 0"));
+    }
+
+    #[test]
+    fn a_missing_program_is_said_at_once_with_group_path_and_reason() {
+        let group = Group::new("mailers", Program::new("/nowhere/mailer"));
+        assert_eq!(
+            refusal(&builder().group(group)),
+            "the program /nowhere/mailer of group mailers cannot be run: there is no such file"
+        );
+    }
+
+    #[test]
+    fn groups_are_found_by_name_and_the_first_without_one() {
+        let names: [Arc<str>; 2] = ["a".into(), "b".into()];
+        assert_eq!(index_of(&names, None), Some(GroupIndex(0)));
+        assert_eq!(index_of(&names, Some("b")), Some(GroupIndex(1)));
+        assert_eq!(index_of(&names, Some("c")), None);
+    }
+}

@@ -1,0 +1,303 @@
+//! Whether all is well, and the numbers behind the verdict.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::scheduler::{GroupSnapshot, Snapshot, Unrouted, WorkerSnapshot, WorkerStatus};
+
+mod table;
+
+/// A supervisor at one moment; made by [`Supervisor::health`](crate::Supervisor::health).
+///
+/// It prints as a table for people:
+///
+/// ```no_run
+/// # use ganger::{Program, Supervisor};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let supervisor = Supervisor::builder(Program::beside("resizer")).start()?;
+/// let health = supervisor.health();
+/// println!("{health}");
+/// for problem in &health.problems {
+///     eprintln!("{problem}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Health {
+    /// Whether it runs at all.
+    pub phase: Phase,
+    /// What is wrong; empty when all is well.
+    pub problems: Vec<Problem>,
+    /// The groups, in the order in which they were given.
+    pub groups: Vec<GroupSnapshot>,
+    /// All workers that are not gone.
+    pub workers: Vec<WorkerSnapshot>,
+}
+
+/// How far a supervisor is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Jobs are accepted.
+    Running,
+    /// No more jobs are accepted; what was accepted is being ended.
+    ShuttingDown,
+    /// Nothing runs any more.
+    Stopped,
+}
+
+/// Something that makes a supervisor unhealthy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A worker is not as a worker should be.
+    Worker {
+        /// Its name.
+        worker: Arc<str>,
+        /// What it is doing.
+        status: WorkerStatus,
+        /// Why it gets no new requests, if it does not.
+        unrouted: Option<Unrouted>,
+    },
+    /// A group has fewer workers, those starting included, than it should.
+    Missing {
+        /// The group.
+        group: Arc<str>,
+        /// How many there are.
+        present: u32,
+        /// How many there should be.
+        wanted: u32,
+    },
+    /// A group's workers exit too often, or its program cannot run.
+    Degraded {
+        /// The group.
+        group: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// Jobs of a group wait for long, and none was answered lately.
+    QueueStuck {
+        /// The group.
+        group: Arc<str>,
+        /// How many wait.
+        queued: usize,
+        /// How long the oldest has waited.
+        oldest: Duration,
+    },
+    /// The supervisor has stopped.
+    Stopped,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Worker { worker, status, unrouted: None } => write!(f, "worker {worker} is {status:?}"),
+            Problem::Worker { worker, status, unrouted: Some(why) } => {
+                write!(f, "worker {worker} is {status:?} but gets no requests: {why:?}")
+            }
+            Problem::Missing { group, present, wanted } => {
+                write!(f, "group {group} has {present} of {wanted} workers")
+            }
+            Problem::Degraded { group, reason } => write!(f, "group {group} is degraded: {reason}"),
+            Problem::QueueStuck { group, queued, oldest } => write!(
+                f,
+                "the queue of group {group} is stuck: {queued} jobs wait, the oldest for {oldest:.1?}, and none was \
+                 answered in the last ten seconds"
+            ),
+            Problem::Stopped => f.write_str("the supervisor has stopped"),
+        }
+    }
+}
+
+impl Health {
+    /// Whether nothing is wrong: every worker is starting, ready, busy by its own word, or leaving as it was asked
+    /// to; every group is complete; no queue is stuck; the supervisor has not stopped.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    pub(crate) fn of(snapshot: Snapshot, stuck_after: Duration) -> Health {
+        let Snapshot { groups, workers, is_shutting_down } = snapshot;
+        let phase = if is_shutting_down { Phase::ShuttingDown } else { Phase::Running };
+        let mut problems: Vec<Problem> = workers.iter().filter_map(worker_problem).collect();
+        for group in &groups {
+            problems.extend(degraded(group));
+            problems.extend(stuck(group, stuck_after));
+            if phase == Phase::Running {
+                problems.extend(missing(group, &workers));
+            }
+        }
+        Health { phase, problems, groups, workers }
+    }
+
+    /// Of a supervisor that is no more.
+    pub(crate) fn stopped() -> Health {
+        let problems = vec![Problem::Stopped];
+        Health { phase: Phase::Stopped, problems, groups: Vec::new(), workers: Vec::new() }
+    }
+}
+
+fn worker_problem(worker: &WorkerSnapshot) -> Option<Problem> {
+    let is_normal = match worker.status {
+        WorkerStatus::Starting | WorkerStatus::Ready | WorkerStatus::Busy | WorkerStatus::Draining => true,
+        WorkerStatus::Stopping | WorkerStatus::Exited | WorkerStatus::Failed => false,
+    };
+    let is_routed = match worker.unrouted {
+        // Kept free for one job on purpose.
+        None | Some(Unrouted::Isolated) => true,
+        Some(Unrouted::Tainted | Unrouted::Suspected) => false,
+    };
+    (!is_normal || !is_routed).then(|| Problem::Worker {
+        worker: Arc::clone(&worker.name),
+        status: worker.status,
+        unrouted: worker.unrouted,
+    })
+}
+
+fn degraded(group: &GroupSnapshot) -> Option<Problem> {
+    let reason = Arc::clone(group.degraded.as_ref()?);
+    Some(Problem::Degraded { group: Arc::clone(&group.name), reason })
+}
+
+fn stuck(group: &GroupSnapshot, stuck_after: Duration) -> Option<Problem> {
+    let oldest = group.oldest.filter(|oldest| *oldest >= stuck_after && group.rate == 0.0)?;
+    Some(Problem::QueueStuck { group: Arc::clone(&group.name), queued: group.queued, oldest })
+}
+
+fn missing(group: &GroupSnapshot, workers: &[WorkerSnapshot]) -> Option<Problem> {
+    let is_present = |worker: &&WorkerSnapshot| worker.group == group.name && will_serve(worker.status);
+    let present = workers.iter().filter(is_present).count() as u32;
+    (present < group.wanted).then(|| Problem::Missing {
+        group: Arc::clone(&group.name),
+        present,
+        wanted: group.wanted,
+    })
+}
+
+fn will_serve(status: WorkerStatus) -> bool {
+    match status {
+        WorkerStatus::Starting | WorkerStatus::Ready | WorkerStatus::Busy => true,
+        WorkerStatus::Draining | WorkerStatus::Stopping | WorkerStatus::Exited | WorkerStatus::Failed => {
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(name: &str, wanted: u32) -> GroupSnapshot {
+        GroupSnapshot {
+            name: name.into(),
+            wanted,
+            ready: wanted,
+            queued: 0,
+            oldest: None,
+            in_flight: 0,
+            done: 10,
+            failed: 1,
+            stale_answers: 0,
+            restarts: 0,
+            rate: 2.5,
+            queue_time: Default::default(),
+            run_time: Default::default(),
+            degraded: None,
+        }
+    }
+
+    fn worker(name: &str, group: &str, status: WorkerStatus) -> WorkerSnapshot {
+        WorkerSnapshot {
+            name: name.into(),
+            group: group.into(),
+            slot: 0,
+            pid: Some(4711),
+            status,
+            unrouted: None,
+            capacity: 1,
+            in_flight: 0,
+            rss_bytes: Some(5 << 20),
+            heap_total_bytes: 3 << 20,
+            heap_used_bytes: 1 << 20,
+            done: 10,
+            failed: 1,
+            restarts: 0,
+            uptime: Duration::from_secs(90),
+            last_error: None,
+        }
+    }
+
+    fn health(groups: Vec<GroupSnapshot>, workers: Vec<WorkerSnapshot>) -> Health {
+        Health::of(Snapshot { groups, workers, is_shutting_down: false }, Duration::from_secs(30))
+    }
+
+    /// S1: starting, ready, busy and draining are normal.
+    #[test]
+    fn a_complete_group_of_normal_workers_is_healthy() {
+        let workers = vec![
+            worker("a-0", "a", WorkerStatus::Starting),
+            worker("a-1", "a", WorkerStatus::Busy),
+            worker("a-2", "a", WorkerStatus::Draining),
+        ];
+        let health = health(vec![group("a", 2)], workers);
+        assert!(health.is_healthy(), "{:?}", health.problems);
+        assert_eq!(health.phase, Phase::Running);
+    }
+
+    /// S1: any abnormal worker fails the whole.
+    #[test]
+    fn any_abnormal_worker_is_a_problem() {
+        for status in [WorkerStatus::Stopping, WorkerStatus::Exited, WorkerStatus::Failed] {
+            let workers = vec![worker("a-0", "a", WorkerStatus::Ready), worker("a-1", "a", status)];
+            let health = health(vec![group("a", 1)], workers);
+            assert_eq!(health.problems.len(), 1, "{:?}", health.problems);
+        }
+        let mut suspected = worker("a-0", "a", WorkerStatus::Ready);
+        suspected.unrouted = Some(Unrouted::Suspected);
+        let health = health(vec![group("a", 1)], vec![suspected]);
+        assert_eq!(health.problems[0].to_string(), "worker a-0 is Ready but gets no requests: Suspected");
+    }
+
+    /// S1: a worker that waits for its replacement is missing, but not from a supervisor that shuts down.
+    #[test]
+    fn a_missing_worker_is_a_problem_while_running() {
+        let found = health(vec![group("a", 2)], vec![worker("a-0", "a", WorkerStatus::Ready)]);
+        assert_eq!(found.problems, [Problem::Missing { group: "a".into(), present: 1, wanted: 2 }]);
+        let snapshot = Snapshot { groups: vec![group("a", 2)], workers: Vec::new(), is_shutting_down: true };
+        let found = Health::of(snapshot, Duration::from_secs(30));
+        assert!(found.is_healthy() && found.phase == Phase::ShuttingDown);
+    }
+
+    /// S1: the queue is stuck when jobs wait for long and nothing is answered.
+    #[test]
+    fn a_stuck_queue_is_a_problem_and_a_slow_one_is_not() {
+        let mut waiting = group("a", 0);
+        (waiting.queued, waiting.oldest) = (3, Some(Duration::from_secs(31)));
+        assert!(health(vec![waiting.clone()], Vec::new()).is_healthy(), "others are being answered");
+        waiting.rate = 0.0;
+        let found = health(vec![waiting.clone()], Vec::new());
+        assert!(found.problems[0].to_string().starts_with("the queue of group a is stuck: 3 jobs wait"));
+        waiting.oldest = Some(Duration::from_secs(29));
+        assert!(health(vec![waiting], Vec::new()).is_healthy(), "not long enough");
+    }
+
+    #[test]
+    fn it_prints_as_a_table() {
+        let mut failing = worker("a-10", "a", WorkerStatus::Ready);
+        failing.last_error = Some("disk full".into());
+        let workers = vec![worker("a-0", "a", WorkerStatus::Ready), failing];
+        let text = health(vec![group("a", 2)], workers).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "healthy, running");
+        assert!(lines[1].starts_with("GROUP  READY"), "{text}");
+        assert!(lines[2].starts_with("a      2/2"), "{text}");
+        assert!(lines[3].starts_with("WORKER  GROUP"), "{text}");
+        assert!(lines[4].contains("5.0 MiB") && lines[4].contains("1.0/3.0 MiB"), "{text}");
+        assert!(lines[5].ends_with("disk full"), "{text}");
+        assert!(!text.lines().any(|line| line.ends_with(' ')), "{text}");
+    }
+}

@@ -1,0 +1,292 @@
+//! What a caller asks for: a call and the terms on which it is to be done.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ganger_protocol::{Call, CodecError};
+
+use crate::scheduler::{JobOptions, OnTimeout, RetryOn};
+use crate::slot::{Spec, Terms};
+
+mod sealed {
+    pub trait Sealed {}
+    impl<C: ganger_protocol::Call> Sealed for C {}
+    impl Sealed for super::Raw {}
+}
+
+/// Something that a worker can be asked to do: every [`Call`], and [`Raw`] bytes.
+///
+/// There is nothing to implement here; implement [`Call`].
+pub trait Work: sealed::Sealed + Sized {
+    /// What a successful answer holds.
+    type Reply;
+
+    /// The name by which the worker finds the handler.
+    fn name(&self) -> Cow<'static, str>;
+
+    /// The payload of the request; raw bytes are moved out, not copied.
+    ///
+    /// # Errors
+    /// [`CodecError`] when the value's own `Serialize` refuses.
+    #[doc(hidden)]
+    fn take_payload(&mut self) -> Result<Vec<u8>, CodecError>;
+
+    /// Undoes `take_payload` when the job was refused.
+    #[doc(hidden)]
+    fn put_back(&mut self, payload: Vec<u8>);
+
+    /// The value of an answer.
+    ///
+    /// # Errors
+    /// [`CodecError`] when the bytes are not a reply, or more than one.
+    #[doc(hidden)]
+    fn decode(data: Vec<u8>) -> Result<Self::Reply, CodecError>;
+}
+
+impl<C: Call> Work for C {
+    type Reply = C::Reply;
+
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(C::NAME)
+    }
+
+    fn take_payload(&mut self) -> Result<Vec<u8>, CodecError> {
+        ganger_protocol::encode(self)
+    }
+
+    fn put_back(&mut self, _payload: Vec<u8>) {}
+
+    fn decode(data: Vec<u8>) -> Result<C::Reply, CodecError> {
+        ganger_protocol::decode(&data)
+    }
+}
+
+/// A call without types: a name and bytes, answered with bytes.
+///
+/// ```
+/// use ganger::{Job, Raw};
+///
+/// let job = Job::new(Raw::new("checksum", *b"some bytes")).retries(1);
+/// assert_eq!(job.call().bytes, b"some bytes");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Raw {
+    /// The name by which the worker finds the handler.
+    pub name: Cow<'static, str>,
+    /// The payload, sent as it is.
+    pub bytes: Vec<u8>,
+}
+
+impl Raw {
+    /// Asks the handler called `name`, with these bytes.
+    pub fn new(name: impl Into<Cow<'static, str>>, bytes: impl Into<Vec<u8>>) -> Raw {
+        Raw { name: name.into(), bytes: bytes.into() }
+    }
+}
+
+impl fmt::Debug for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Raw({:?}, {} bytes)", self.name, self.bytes.len())
+    }
+}
+
+impl Work for Raw {
+    type Reply = Vec<u8>;
+
+    fn name(&self) -> Cow<'static, str> {
+        self.name.clone()
+    }
+
+    fn take_payload(&mut self) -> Result<Vec<u8>, CodecError> {
+        Ok(std::mem::take(&mut self.bytes))
+    }
+
+    fn put_back(&mut self, payload: Vec<u8>) {
+        self.bytes = payload;
+    }
+
+    fn decode(data: Vec<u8>) -> Result<Vec<u8>, CodecError> {
+        Ok(data)
+    }
+}
+
+/// A call, and the terms on which it is to be done.
+///
+/// Without any terms the call itself will do wherever a job is asked for. The defaults: no retries, none of the
+/// three clocks, no headers, the first group.
+///
+/// ```
+/// use std::time::Duration;
+/// use ganger::{Call, Job};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Render { page: u32 }
+/// impl Call for Render { const NAME: &'static str = "render"; type Reply = Vec<u8>; }
+///
+/// let job = Job::new(Render { page: 1 })
+///     .retries(2)
+///     .timeout(Duration::from_secs(30))
+///     .run_timeout(Duration::from_secs(5))
+///     .group("renderers")
+///     .header("trace", "4bf92f35");
+/// let next = job.like(Render { page: 2 }); // the same terms, shared between the two
+/// # drop(next);
+/// ```
+pub struct Job<C> {
+    call: C,
+    group: Option<Arc<str>>,
+    terms: Option<Arc<Terms>>,
+}
+
+impl<C: Work> Job<C> {
+    /// A job on default terms.
+    #[must_use]
+    pub fn new(call: C) -> Job<C> {
+        Job { call, group: None, terms: None }
+    }
+
+    /// Another call on this job's terms. The two share them, so that a million jobs made alike need the memory of
+    /// one set of terms.
+    #[must_use]
+    pub fn like(&self, call: C) -> Job<C> {
+        Job { call, group: self.group.clone(), terms: self.terms.clone() }
+    }
+
+    /// `retries` further attempts after the first, if the ending of an attempt is worth one: see
+    /// [`retry_on`](Job::retry_on). Default 0: the handler runs at most once.
+    #[must_use]
+    pub fn retries(self, retries: u16) -> Job<C> {
+        self.options(|options| options.retries = retries)
+    }
+
+    /// Which endings are worth a retry. By default a worker's death only.
+    #[must_use]
+    pub fn retry_on(self, retry_on: RetryOn) -> Job<C> {
+        self.options(|options| options.retry_on = retry_on)
+    }
+
+    /// The delay before the first retry; it doubles with each, up to `most`, and varies by 20 % either way.
+    /// Default none.
+    #[must_use]
+    pub fn retry_backoff(self, first: Duration, most: Duration) -> Job<C> {
+        self.options(|options| {
+            options.retry_backoff = Some(first);
+            options.retry_backoff_max = most;
+        })
+    }
+
+    /// How long all of it may take, from enqueue, waiting and retries included. Default for ever.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Job<C> {
+        self.options(|options| options.timeout = Some(timeout))
+    }
+
+    /// How long one attempt may take, from the handler's start. Default for ever.
+    #[must_use]
+    pub fn run_timeout(self, timeout: Duration) -> Job<C> {
+        self.options(|options| options.run_timeout = Some(timeout))
+    }
+
+    /// How long it may take from enqueue until a handler first starts. Default for ever.
+    #[must_use]
+    pub fn queue_timeout(self, timeout: Duration) -> Job<C> {
+        self.options(|options| options.queue_timeout = Some(timeout))
+    }
+
+    /// What happens to a worker that runs the job when a clock runs out. Default [`OnTimeout::Kill`].
+    #[must_use]
+    pub fn on_timeout(self, on_timeout: OnTimeout) -> Job<C> {
+        self.options(|options| options.on_timeout = on_timeout)
+    }
+
+    /// Jobs with the same key prefer the same worker, in a group that picks by
+    /// [`Pick::Affinity`](crate::Pick::Affinity).
+    #[must_use]
+    pub fn affinity(self, key: impl Hash) -> Job<C> {
+        // Fixed keys: the same key means the same worker in every run of the same build.
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        self.options(|options| options.affinity = Some(hasher.finish()))
+    }
+
+    /// A pair that travels with the request and that ganger does not look at, for instance a trace id. All
+    /// headers and the name together must stay under 32 KiB.
+    #[must_use]
+    pub fn header(self, key: impl Into<String>, value: impl Into<String>) -> Job<C> {
+        let pair = (key.into(), value.into());
+        self.terms(|terms| terms.headers.push(pair))
+    }
+
+    /// The group whose workers do the job. Default the supervisor's first.
+    #[must_use]
+    pub fn group(mut self, name: impl Into<Arc<str>>) -> Job<C> {
+        self.group = Some(name.into());
+        self
+    }
+
+    fn options(self, change: impl FnOnce(&mut JobOptions)) -> Job<C> {
+        self.terms(|terms| change(&mut terms.options))
+    }
+
+    fn terms(mut self, change: impl FnOnce(&mut Terms)) -> Job<C> {
+        let name = self.call.name();
+        let terms = self.terms.get_or_insert_with(|| Arc::new(Terms { name, ..Terms::default() }));
+        change(Arc::make_mut(terms));
+        self
+    }
+
+    pub(crate) fn spec(&self) -> Spec {
+        match (&self.terms, self.call.name()) {
+            (None, Cow::Borrowed(name)) => Spec::Plain(name),
+            (Some(terms), name) if terms.name == name => Spec::Rich(Arc::clone(terms)),
+            (Some(terms), name) => Spec::Rich(Arc::new(Terms { name, ..Terms::clone(terms) })),
+            (None, name) => Spec::Rich(Arc::new(Terms { name, ..Terms::default() })),
+        }
+    }
+}
+
+impl<C> Job<C> {
+    /// What is to be done.
+    pub fn call(&self) -> &C {
+        &self.call
+    }
+
+    /// What was to be done, without the terms.
+    pub fn into_call(self) -> C {
+        self.call
+    }
+
+    pub(crate) fn call_mut(&mut self) -> &mut C {
+        &mut self.call
+    }
+
+    pub(crate) fn group_name(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+}
+
+impl<C: Work> From<C> for Job<C> {
+    fn from(call: C) -> Job<C> {
+        Job::new(call)
+    }
+}
+
+impl<C: Clone> Clone for Job<C> {
+    fn clone(&self) -> Job<C> {
+        Job { call: self.call.clone(), group: self.group.clone(), terms: self.terms.clone() }
+    }
+}
+
+impl<C> fmt::Debug for Job<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("call", &std::any::type_name::<C>())
+            .field("group", &self.group)
+            .field("terms", &self.terms)
+            .finish()
+    }
+}
