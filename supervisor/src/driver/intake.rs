@@ -6,7 +6,8 @@ use log::Level;
 use rustix::process::Signal;
 
 use super::config::{LAST_WORDS, OUTPUT_BUDGET};
-use super::link::{Heard, Link, Offence};
+use super::ear::Heard;
+use super::link::{Link, Offence};
 use super::output::{Pipe, Reading, Stream};
 use super::turn::{BELL, Happened, SIGNALS, Turn, WRITTEN_OFF};
 use super::worker::{Attention, Body, Life, Source, of_token, token};

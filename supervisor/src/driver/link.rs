@@ -1,47 +1,16 @@
-//! The supervisor's end of one worker's link: what may come in which state, and what is on its way out.
-//!
-//! ```text
-//! Unknown ──Hello──▶ Introduced ──Goodbye──▶ Left
-//!    │                   │                     │
-//!    └───────────────────┴── anything else ────┴──▶ an offence: nothing more is heard
-//! ```
+//! The supervisor's end of one worker's link: what has come in, and what is on its way out.
 
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
-use std::time::Duration;
 
-use ganger_protocol::{
-    Answer, Answered, Body, Frame, FrameError, Growth, Inbox, Kind, Limits, Outbox, Page, Ready, Time,
-    ToSupervisor, VERSION, WorkerHello, decode, read_into, write_from,
-};
+use ganger_protocol::{Body, Growth, Inbox, Kind, Limits, Outbox, Time, read_into, write_from};
 use serde::Serialize;
 
-use super::bucket::Bucket;
-use super::config::{EVENT_BYTES_PER_SECOND, OFFENCE_SHOWN, READ_BUDGET, UNASKED_PER_SECOND};
+use super::config::{OFFENCE_SHOWN, READ_BUDGET};
+use super::ear::{Ear, Heard};
 use super::output::Reading;
-use crate::scheduler::{Input, Reply, WorkerKey};
-
-/// What a worker has said so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Nothing: only its Hello is allowed.
-    Unknown,
-    /// Its Hello: everything is allowed but a second one.
-    Introduced,
-    /// Its Goodbye: nothing is allowed.
-    Left,
-}
-
-/// Something a worker said.
-#[derive(Debug)]
-pub(super) enum Heard {
-    /// The scheduler's business.
-    Input(Input),
-    /// An event of the worker's own.
-    Emitted { name: Arc<str>, payload: Arc<[u8]> },
-}
+use crate::scheduler::WorkerKey;
 
 /// Something a worker may not say.
 #[derive(Debug)]
@@ -62,15 +31,10 @@ pub(super) enum Flushed {
 
 /// The supervisor's end of one worker's link.
 pub(super) struct Link {
-    worker: WorkerKey,
     socket: OwnedFd,
     inbox: Inbox,
     outbox: Outbox,
-    phase: Phase,
-    unasked: Bucket,
-    event_bytes: Bucket,
-    /// Requests sent and not answered; answers beyond them are unasked.
-    owed: u64,
+    ear: Ear,
     /// Whether the peer has closed: then a short read is not the last.
     is_hung_up: bool,
     /// Whether writing failed: the end is near, and will be read.
@@ -82,14 +46,10 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(worker: WorkerKey, socket: OwnedFd, limits: Limits, now: Time) -> Link {
         Link {
-            worker,
             socket,
             inbox: Inbox::new(limits, Growth::AsReceived),
             outbox: Outbox::new(),
-            phase: Phase::Unknown,
-            unasked: Bucket::new(UNASKED_PER_SECOND, now),
-            event_bytes: Bucket::new(EVENT_BYTES_PER_SECOND, now),
-            owed: 0,
+            ear: Ear::new(worker, now),
             is_hung_up: false,
             is_broken: false,
             waits_for_room: false,
@@ -116,7 +76,7 @@ impl Link {
             return;
         }
         if kind == Kind::Request {
-            self.owed += 1;
+            self.ear.expect_answer();
         }
         self.outbox.frame(kind, head, body);
     }
@@ -161,103 +121,19 @@ impl Link {
     }
 
     fn hear_all(&mut self, now: Time, tell: &mut impl FnMut(Heard)) -> Result<(), Offence> {
-        let Link { worker, inbox, phase, unasked, event_bytes, owed, .. } = self;
-        let mut ear = Ear { worker: *worker, phase, unasked, event_bytes, owed, now };
+        let Link { inbox, ear, .. } = self;
         loop {
             match inbox.next_frame() {
                 Ok(None) => return Ok(()),
                 Ok(Some(frame)) => {
                     let (kind, head) = (frame.kind, frame.head);
-                    tell(ear.hear(frame).map_err(|reason| offence(reason, kind, head))?);
+                    tell(ear.hear(frame, now).map_err(|reason| offence(reason, kind, head))?);
                 }
                 Err(error) => {
                     return Err(Offence { reason: error.to_string(), shown: hex(inbox.unread()) });
                 }
             }
         }
-    }
-}
-
-/// The part of a link that judges what is heard, apart from the inbox that the frames borrow from.
-struct Ear<'a> {
-    worker: WorkerKey,
-    phase: &'a mut Phase,
-    unasked: &'a mut Bucket,
-    event_bytes: &'a mut Bucket,
-    owed: &'a mut u64,
-    now: Time,
-}
-
-impl Ear<'_> {
-    fn hear(&mut self, frame: Frame<'_>) -> Result<Heard, String> {
-        let kind = frame.kind;
-        let message = ToSupervisor::decode(frame).map_err(|error: FrameError| error.to_string())?;
-        match (*self.phase, message) {
-            (Phase::Unknown, ToSupervisor::Hello(hello)) => Ok(Heard::Input(self.hello(&hello))),
-            (Phase::Unknown, _) => Err(format!("{kind:?} before its Hello")),
-            (Phase::Introduced, ToSupervisor::Hello(_)) => Err(String::from("a second Hello")),
-            (Phase::Introduced, ToSupervisor::Ready(ready)) => self.ready(ready),
-            (Phase::Introduced, ToSupervisor::Busy) => {
-                self.unasked(kind)?;
-                Ok(Heard::Input(Input::Busy(self.worker)))
-            }
-            (Phase::Introduced, ToSupervisor::Answer(answer)) => self.answer(answer),
-            (Phase::Introduced, ToSupervisor::Event(head, payload)) => {
-                self.unasked(kind)?;
-                let bytes = payload.len() + head.name.len();
-                self.event_bytes
-                    .take(bytes as u64, self.now)
-                    .map_err(|_| format!("events of more than {EVENT_BYTES_PER_SECOND} bytes a second"))?;
-                Ok(Heard::Emitted { name: head.name.into(), payload: payload.into_vec().into() })
-            }
-            (Phase::Introduced, ToSupervisor::Goodbye) => {
-                *self.phase = Phase::Left;
-                Ok(Heard::Input(Input::Goodbye(self.worker)))
-            }
-            (Phase::Left, _) => Err(format!("{kind:?} after its Goodbye")),
-        }
-    }
-
-    fn hello(&mut self, hello: &WorkerHello) -> Input {
-        *self.phase = Phase::Introduced;
-        match hello.version {
-            VERSION => Input::Hello(self.worker),
-            version => Input::WrongVersion { worker: self.worker, version },
-        }
-    }
-
-    fn ready(&mut self, ready: Ready) -> Result<Heard, String> {
-        self.unasked(Kind::Ready)?;
-        let Ready { capacity, wants_hard_kill } = ready;
-        if !(1..=Page::SLOTS as u32).contains(&capacity) {
-            return Err(format!("a capacity of {capacity}, not from 1 to {}", Page::SLOTS));
-        }
-        Ok(Heard::Input(Input::Ready { worker: self.worker, capacity, wants_hard_kill }))
-    }
-
-    fn answer(&mut self, answer: Answer<'_>) -> Result<Heard, String> {
-        match self.owed.checked_sub(1) {
-            Some(owed) => *self.owed = owed,
-            None => self.unasked(Kind::Answer)?,
-        }
-        let Answer { head, payload } = answer;
-        let reply = match head.answered {
-            Answered::Data => Reply::Data(payload.into_vec()),
-            Answered::Ack if payload.is_empty() => Reply::Data(Vec::new()),
-            Answered::Ack => return Err(format!("{} bytes behind an acknowledgement", payload.len())),
-            Answered::Failed => {
-                let failure = decode(&payload.into_vec()).map_err(|error| format!("a failure: {error}"))?;
-                Reply::Failed(failure)
-            }
-        };
-        let ran = Duration::from_nanos(head.run_nanos);
-        let (ordinal, epoch) = (head.ordinal, head.epoch);
-        Ok(Heard::Input(Input::Answer { worker: self.worker, ordinal, epoch, ran, reply }))
-    }
-
-    fn unasked(&mut self, kind: Kind) -> Result<(), String> {
-        let flood = |_| format!("a flood: more than {UNASKED_PER_SECOND} messages a second ({kind:?})");
-        self.unasked.take(1, self.now).map_err(flood)
     }
 }
 
@@ -271,4 +147,166 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    use ganger_protocol::{
+        AnswerHead, Answered, Epoch, EventHead, MAGIC, Ordinal, Page, Ready, VERSION, WorkerHello,
+    };
+
+    use super::*;
+    use crate::driver::config::UNASKED_PER_SECOND;
+    use crate::scheduler::Input;
+
+    const WORKER: u64 = 3;
+
+    struct Peer {
+        link: Link,
+        theirs: UnixStream,
+    }
+
+    impl Peer {
+        fn new() -> Peer {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            let worker = WorkerKey::from_bits(WORKER);
+            Peer { link: Link::new(worker, ours.into(), Limits::default(), Time::ZERO), theirs }
+        }
+
+        /// Says these frames, and returns what was heard, or the offence.
+        fn say(&mut self, frames: &[(Kind, Vec<u8>)]) -> Result<Vec<Heard>, String> {
+            let mut outbox = Outbox::new();
+            for (kind, head) in frames {
+                outbox.frame(*kind, &Encoded(head), Body::Copy(&[]));
+            }
+            self.theirs.write_all(&outbox.take_bytes()).expect("it fits");
+            let mut heard = Vec::new();
+            let read = self.link.read(Time::ZERO, |one| heard.push(one));
+            read.map(|_| heard).map_err(|offence| offence.reason)
+        }
+    }
+
+    /// Bytes that are encoded already.
+    struct Encoded<'a>(&'a [u8]);
+
+    impl Serialize for Encoded<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeTuple;
+            let mut tuple = serializer.serialize_tuple(self.0.len())?;
+            self.0.iter().try_for_each(|byte| tuple.serialize_element(byte))?;
+            tuple.end()
+        }
+    }
+
+    fn frame(kind: Kind, head: &impl Serialize) -> (Kind, Vec<u8>) {
+        (kind, ganger_protocol::encode(head).expect("it encodes"))
+    }
+
+    fn hello() -> (Kind, Vec<u8>) {
+        frame(
+            Kind::WorkerHello,
+            &WorkerHello { magic: MAGIC, version: VERSION, pid: 1, library: String::from("test") },
+        )
+    }
+
+    fn ready(capacity: u32) -> (Kind, Vec<u8>) {
+        frame(Kind::Ready, &Ready { capacity, wants_hard_kill: false })
+    }
+
+    fn answer() -> (Kind, Vec<u8>) {
+        let head = AnswerHead { ordinal: Ordinal(1), epoch: Epoch(1), run_nanos: 5, answered: Answered::Ack };
+        frame(Kind::Answer, &head)
+    }
+
+    fn everything() -> [(Kind, Vec<u8>); 6] {
+        let event = frame(Kind::WorkerEvent, &EventHead { name: "news".into() });
+        let (busy, goodbye) = (frame(Kind::Busy, &()), frame(Kind::Goodbye, &()));
+        [hello(), ready(1), busy, answer(), event, goodbye]
+    }
+
+    /// P13: what is not allowed in a state is an offence, whatever it is.
+    #[test]
+    fn each_state_allows_what_the_table_says_and_nothing_else() {
+        let introduction = [vec![], vec![hello()], vec![hello(), frame(Kind::Goodbye, &())]];
+        let allowed = [
+            [true, false, false, false, false, false],
+            [false, true, true, true, true, true],
+            [false, false, false, false, false, false],
+        ];
+        for (before, allowed) in introduction.iter().zip(allowed) {
+            for (message, allowed) in everything().into_iter().zip(allowed) {
+                let mut peer = Peer::new();
+                peer.say(before).expect("the introduction is allowed");
+                let kind = message.0;
+                assert_eq!(peer.say(&[message]).is_ok(), allowed, "{kind:?} after {} frames", before.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_worker_of_another_version_is_no_offender() {
+        let mut peer = Peer::new();
+        let head = WorkerHello { magic: MAGIC, version: 99, pid: 1, library: String::new() };
+        let heard = peer.say(&[frame(Kind::WorkerHello, &head)]).expect("allowed");
+        assert!(matches!(heard[..], [Heard::Input(Input::WrongVersion { version: 99, .. })]), "{heard:?}");
+    }
+
+    #[test]
+    fn a_capacity_out_of_bounds_is_an_offence() {
+        for capacity in [0, Page::SLOTS as u32 + 1, u32::MAX] {
+            let mut peer = Peer::new();
+            let reason = peer.say(&[hello(), ready(capacity)]).expect_err("an offence");
+            assert!(reason.contains(&format!("a capacity of {capacity}")), "{reason}");
+        }
+    }
+
+    /// P13: a worker that floods is stopped; answers that it owes are no flood.
+    #[test]
+    fn answers_are_counted_against_requests_and_the_rest_against_the_clock() {
+        let mut peer = Peer::new();
+        peer.say(&[hello()]).expect("allowed");
+        for _ in 0..1000 {
+            peer.link.send(Kind::Request, &(), Body::Copy(&[]));
+        }
+        let answers = vec![answer(); 1000];
+        peer.say(&answers).expect("they were asked for");
+        let mut said = 0;
+        let reason = loop {
+            match peer.say(&answers) {
+                Ok(_) => said += answers.len() as u64,
+                Err(reason) => break reason,
+            }
+        };
+        assert_eq!(said, 2 * UNASKED_PER_SECOND);
+        assert!(reason.starts_with("a flood"), "{reason}");
+    }
+
+    /// A worker dies inside its reply: what was whole is heard, and then the end.
+    #[test]
+    fn a_frame_cut_by_the_end_is_not_heard() {
+        let mut peer = Peer::new();
+        peer.say(&[hello()]).expect("allowed");
+        let mut outbox = Outbox::new();
+        let (kind, head) = answer();
+        outbox.frame(kind, &Encoded(&head), Body::Copy(&[]));
+        outbox.frame(kind, &Encoded(&head), Body::Copy(&[]));
+        let bytes = outbox.take_bytes();
+        peer.theirs.write_all(&bytes[..bytes.len() - 1]).expect("it fits");
+        peer.theirs.shutdown(std::net::Shutdown::Both).expect("closed");
+        peer.link.hang_up();
+        let mut heard = 0;
+        let reading = peer.link.read(Time::ZERO, |_| heard += 1).expect("no offence");
+        assert_eq!((reading, heard), (Reading::Ended, 1));
+    }
+
+    #[test]
+    fn garbage_is_shown_in_hexadecimal() {
+        let mut peer = Peer::new();
+        peer.theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it fits");
+        let offence = peer.link.read(Time::ZERO, |_| {}).expect_err("an offence");
+        assert!(offence.shown.starts_with("474554202f"), "{}", offence.shown);
+    }
 }

@@ -12,6 +12,7 @@ mod act;
 mod bucket;
 mod config;
 mod courier;
+mod ear;
 mod first;
 mod guard;
 mod intake;

@@ -1,0 +1,140 @@
+//! What a worker may say in which state, and what it means.
+//!
+//! ```text
+//! Unknown ──Hello──▶ Introduced ──Goodbye──▶ Left
+//!    │                   │                     │
+//!    └───────────────────┴── anything else ────┴──▶ an offence: nothing more is heard
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ganger_protocol::{
+    Answer, Answered, Frame, FrameError, Kind, Page, Ready, Time, ToSupervisor, VERSION, WorkerHello, decode,
+};
+
+use super::bucket::Bucket;
+use super::config::{EVENT_BYTES_PER_SECOND, UNASKED_PER_SECOND};
+use crate::scheduler::{Input, Reply, WorkerKey};
+
+/// What a worker has said so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing: only its Hello is allowed.
+    Unknown,
+    /// Its Hello: everything is allowed but a second one.
+    Introduced,
+    /// Its Goodbye: nothing is allowed.
+    Left,
+}
+
+/// Something a worker said.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// The scheduler's business.
+    Input(Input),
+    /// An event of the worker's own.
+    Emitted { name: Arc<str>, payload: Arc<[u8]> },
+}
+
+/// The judge of what one worker says.
+pub(super) struct Ear {
+    worker: WorkerKey,
+    phase: Phase,
+    unasked: Bucket,
+    event_bytes: Bucket,
+    /// Requests sent and not answered; answers beyond them are unasked.
+    owed: u64,
+}
+
+impl Ear {
+    pub(super) fn new(worker: WorkerKey, now: Time) -> Ear {
+        Ear {
+            worker,
+            phase: Phase::Unknown,
+            unasked: Bucket::new(UNASKED_PER_SECOND, now),
+            event_bytes: Bucket::new(EVENT_BYTES_PER_SECOND, now),
+            owed: 0,
+        }
+    }
+
+    /// A request was sent: one answer more may come.
+    pub(super) fn expect_answer(&mut self) {
+        self.owed += 1;
+    }
+
+    /// What a frame says.
+    ///
+    /// # Errors
+    /// Why the worker may not say it.
+    pub(super) fn hear(&mut self, frame: Frame<'_>, now: Time) -> Result<Heard, String> {
+        let kind = frame.kind;
+        let message = ToSupervisor::decode(frame).map_err(|error: FrameError| error.to_string())?;
+        match (self.phase, message) {
+            (Phase::Unknown, ToSupervisor::Hello(hello)) => Ok(Heard::Input(self.hello(&hello))),
+            (Phase::Unknown, _) => Err(format!("{kind:?} before its Hello")),
+            (Phase::Introduced, ToSupervisor::Hello(_)) => Err(String::from("a second Hello")),
+            (Phase::Introduced, ToSupervisor::Ready(ready)) => self.ready(ready, now),
+            (Phase::Introduced, ToSupervisor::Busy) => {
+                self.unasked(kind, now)?;
+                Ok(Heard::Input(Input::Busy(self.worker)))
+            }
+            (Phase::Introduced, ToSupervisor::Answer(answer)) => self.answer(answer, now),
+            (Phase::Introduced, ToSupervisor::Event(head, payload)) => {
+                self.unasked(kind, now)?;
+                let bytes = payload.len() + head.name.len();
+                self.event_bytes
+                    .take(bytes as u64, now)
+                    .map_err(|_| format!("events of more than {EVENT_BYTES_PER_SECOND} bytes a second"))?;
+                Ok(Heard::Emitted { name: head.name.into(), payload: payload.into_vec().into() })
+            }
+            (Phase::Introduced, ToSupervisor::Goodbye) => {
+                self.phase = Phase::Left;
+                Ok(Heard::Input(Input::Goodbye(self.worker)))
+            }
+            (Phase::Left, _) => Err(format!("{kind:?} after its Goodbye")),
+        }
+    }
+
+    fn hello(&mut self, hello: &WorkerHello) -> Input {
+        self.phase = Phase::Introduced;
+        match hello.version {
+            VERSION => Input::Hello(self.worker),
+            version => Input::WrongVersion { worker: self.worker, version },
+        }
+    }
+
+    fn ready(&mut self, ready: Ready, now: Time) -> Result<Heard, String> {
+        self.unasked(Kind::Ready, now)?;
+        let Ready { capacity, wants_hard_kill } = ready;
+        if !(1..=Page::SLOTS as u32).contains(&capacity) {
+            return Err(format!("a capacity of {capacity}, not from 1 to {}", Page::SLOTS));
+        }
+        Ok(Heard::Input(Input::Ready { worker: self.worker, capacity, wants_hard_kill }))
+    }
+
+    fn answer(&mut self, answer: Answer<'_>, now: Time) -> Result<Heard, String> {
+        match self.owed.checked_sub(1) {
+            Some(owed) => self.owed = owed,
+            None => self.unasked(Kind::Answer, now)?,
+        }
+        let Answer { head, payload } = answer;
+        let reply = match head.answered {
+            Answered::Data => Reply::Data(payload.into_vec()),
+            Answered::Ack if payload.is_empty() => Reply::Data(Vec::new()),
+            Answered::Ack => return Err(format!("{} bytes behind an acknowledgement", payload.len())),
+            Answered::Failed => {
+                let failure = decode(&payload.into_vec()).map_err(|error| format!("a failure: {error}"))?;
+                Reply::Failed(failure)
+            }
+        };
+        let ran = Duration::from_nanos(head.run_nanos);
+        let (ordinal, epoch) = (head.ordinal, head.epoch);
+        Ok(Heard::Input(Input::Answer { worker: self.worker, ordinal, epoch, ran, reply }))
+    }
+
+    fn unasked(&mut self, kind: Kind, now: Time) -> Result<(), String> {
+        let flood = |_| format!("a flood: more than {UNASKED_PER_SECOND} messages a second ({kind:?})");
+        self.unasked.take(1, now).map_err(flood)
+    }
+}
