@@ -1,6 +1,7 @@
 //! From what a caller writes to what the scheduler and the driver are told.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub struct Builder {
     payloads: Limits,
     sample_every: Duration,
     handles_signals: bool,
+    oom_events: Option<PathBuf>,
     settings: Settings,
 }
 
@@ -72,6 +74,7 @@ impl Builder {
             payloads: Limits::default(),
             sample_every: Duration::from_millis(250),
             handles_signals: false,
+            oom_events: None,
             settings: Settings::default(),
         }
     }
@@ -190,6 +193,14 @@ impl Builder {
         self
     }
 
+    /// A file with a line `oom_kill N` to read instead of the kernel's own count of out-of-memory kills: for tests,
+    /// which cannot well run the machine out of memory.
+    #[doc(hidden)]
+    pub fn oom_events(mut self, file: impl Into<PathBuf>) -> Builder {
+        self.oom_events = Some(file.into());
+        self
+    }
+
     /// Starts the supervisor. It returns when the supervisor is at work, not when its workers are: see
     /// [`wait_online`](Supervisor::wait_online). Jobs can be enqueued at once.
     ///
@@ -234,6 +245,7 @@ impl Builder {
                 payloads: self.payloads,
                 queue: self.queue,
                 on_signals: self.on_signals(),
+                oom_events: self.oom_events.clone(),
                 ..DriverConfig::new(programs)
             },
             scheduler: Config { sample_every: self.sample_every, ..Config::new(policies) },
