@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicBool;
 use ganger_tests::arg::unpack;
 use ganger_tests::calls::{
     About, Acknowledge, Add, Cooperate, Death, Die, Echo, Emit, EmptyHanded, End, Fail, Flood, Forget, Hold,
-    Identity, Inspect, Later, Leave, Manners, Misread, OneTooMany, Panic, Pause, Print, Record, Seen, Spin, Start,
-    Stop, Try,
+    Identity, Inspect, Later, Leave, Manners, Misread, OneTooMany, Panic, Pause, Print, Record, Seen, Spin,
+    Start, Stop, Try,
 };
 use ganger_tests::harness::{Arrival, arrive};
 use ganger_worker::{Call, Context, Control, Failure, Request, Worker};

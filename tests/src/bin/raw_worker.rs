@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use ganger_protocol::{
-    Answered, AnswerHead, EventHead, Frame, Header, HEADER_LEN, Kind, Limits, MAGIC, Page, Payload, Ready,
+    AnswerHead, Answered, EventHead, Frame, HEADER_LEN, Header, Kind, Limits, MAGIC, Page, Payload, Ready,
     RequestHead, SupervisorHello, Time, ToWorker, Vitals, WorkerHello, receive_with_fds,
 };
 use ganger_tests::arg::unpack;
@@ -120,7 +120,11 @@ impl Life {
 
     fn say_hello(&mut self, version: u16) {
         let library = String::from("raw_worker");
-        self.say(Kind::WorkerHello, &WorkerHello { magic: MAGIC, version, pid: std::process::id(), library }, &[]);
+        self.say(
+            Kind::WorkerHello,
+            &WorkerHello { magic: MAGIC, version, pid: std::process::id(), library },
+            &[],
+        );
     }
 
     fn say<T: serde::Serialize>(&mut self, kind: Kind, head: &T, payload: &[u8]) {
@@ -150,7 +154,11 @@ impl Life {
         self.link().read_exact(&mut payload).expect("its payload");
         let whole = Frame { kind: header.kind, head: &head, payload: Payload::Large(payload) };
         if let ToWorker::Request(head, payload) = ToWorker::decode(whole).expect("a message") {
-            self.in_hand.push_back(InHand { head: owned(&head), payload: payload.into_vec(), slot: usize::MAX });
+            self.in_hand.push_back(InHand {
+                head: owned(&head),
+                payload: payload.into_vec(),
+                slot: usize::MAX,
+            });
         }
         header.kind
     }
@@ -236,4 +244,3 @@ fn number_of_this_life(script: &Script) -> usize {
 fn signal_of(number: i32) -> Signal {
     Signal::from_named_raw(number).expect("a signal")
 }
-

@@ -115,7 +115,10 @@ fn expect_nothing_left(before: &Footprint, orphans: usize) {
             (after == *before && reaped == orphans).then_some(())
         });
     }));
-    assert!(settled.is_ok(), "something is left behind\nbefore: {before:#?}\nafter: {after:#?}\nreaped: {reaped}");
+    assert!(
+        settled.is_ok(),
+        "something is left behind\nbefore: {before:#?}\nafter: {after:#?}\nreaped: {reaped}"
+    );
 }
 
 fn wait_within(mut child: Child, deadline: Duration) -> Result<ExitStatus, String> {
