@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ganger_protocol::{CodecError, Failure, JobId, MAX_HEAD};
+use ganger_protocol::{CodecError, Failure, FailureKind, JobId, MAX_HEAD};
 
 use crate::Job;
 use crate::scheduler::{Clock, CrashReport, Started};
@@ -234,7 +234,7 @@ pub enum JobError {
         attempt: u16,
     },
     /// One of the job's clocks ran out.
-    #[error("job {job} ({call}) timed out: its {clock} ran out, {}", handler(*started))]
+    #[error("job {job} ({call}) timed out: its {clock} of {limit:?} ran out, {}", handler(*started))]
     TimedOut {
         /// The job.
         job: JobId,
@@ -242,6 +242,8 @@ pub enum JobError {
         call: Cow<'static, str>,
         /// Which clock.
         clock: Clock,
+        /// What it was set to.
+        limit: Duration,
         /// Whether a handler had been called.
         started: Started,
     },
@@ -364,6 +366,7 @@ impl JobError {
             | JobError::Cancelled { started, .. }
             | JobError::ShuttingDown { started, .. }
             | JobError::NoWorkers { started, .. } => *started,
+            JobError::Failed { failure, .. } if failure.kind == FailureKind::UnknownCall => Started::No,
             JobError::Failed { .. }
             | JobError::WorkerLost { .. }
             | JobError::Poisoned { .. }

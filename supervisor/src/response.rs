@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use ganger_protocol::{CodecError, JobId, Time};
 
-use crate::scheduler::{AttemptInfo, Outcome, WorkerLost};
+use crate::scheduler::{AttemptInfo, Clock, Outcome, WorkerLost};
 use crate::slot::JobSlot;
 use crate::{JobError, Work};
 
@@ -65,7 +65,9 @@ pub(crate) fn read<C: Work>(slot: &JobSlot, outcome: Outcome) -> JobResult<C> {
         Outcome::Failed { failure, attempt } => {
             JobError::Failed { job, call: call(), failure, worker: attempt.worker, attempt: attempt.attempt }
         }
-        Outcome::TimedOut { clock, started } => JobError::TimedOut { job, call: call(), clock, started },
+        Outcome::TimedOut { clock, started } => {
+            JobError::TimedOut { job, call: call(), clock, limit: limit_of(slot, clock), started }
+        }
         Outcome::Cancelled { started } => JobError::Cancelled { job, call: call(), started },
         Outcome::WorkerLost(WorkerLost { report, because }) => {
             JobError::WorkerLost { job, call: call(), report, because }
@@ -74,6 +76,16 @@ pub(crate) fn read<C: Work>(slot: &JobSlot, outcome: Outcome) -> JobResult<C> {
         Outcome::ShuttingDown { started } => JobError::ShuttingDown { job, call: call(), started },
         Outcome::NoWorkers { reason, started } => JobError::NoWorkers { job, call: call(), reason, started },
     })
+}
+
+fn limit_of(slot: &JobSlot, clock: Clock) -> Duration {
+    let options = slot.options();
+    let limit = match clock {
+        Clock::Queue => options.queue_timeout,
+        Clock::Run => options.run_timeout,
+        Clock::Total => options.timeout,
+    };
+    limit.unwrap_or_default()
 }
 
 fn read_reply<C: Work>(slot: &JobSlot, data: Vec<u8>, attempt: AttemptInfo) -> JobResult<C> {

@@ -1,5 +1,3 @@
-use ganger_protocol::FailureKind;
-
 use super::*;
 use crate::Raw;
 use crate::scheduler::{Exit, ExitStatus};
@@ -33,7 +31,13 @@ fn all() -> Vec<JobError> {
     let failure = Failure::of_kind(FailureKind::Panic, "index out of bounds");
     vec![
         JobError::Failed { job, call: call(), failure, worker: "default-0".into(), attempt: 2 },
-        JobError::TimedOut { job, call: call(), clock: Clock::Queue, started },
+        JobError::TimedOut {
+            job,
+            call: call(),
+            clock: Clock::Queue,
+            limit: Duration::from_millis(50),
+            started,
+        },
         JobError::Cancelled { job, call: call(), started },
         JobError::WorkerLost { job, call: call(), report: report(), because: None },
         JobError::Poisoned { job, call: call(), reports: vec![report(), report()] },
@@ -65,7 +69,7 @@ fn texts_say_what_happened_and_whether_a_handler_ran() {
     let texts: Vec<String> = all().iter().map(ToString::to_string).collect();
     let expected = [
         "job J (greet) failed on worker default-0 at attempt 2: panic: index out of bounds",
-        "job J (greet) timed out: its queue_timeout ran out, no handler was called",
+        "job J (greet) timed out: its queue_timeout of 50ms ran out, no handler was called",
         "job J (greet) was cancelled, no handler was called",
         "job J (greet) was lost: worker default-0 (pid 4711) ended by signal 11 (SIGSEGV) after 2.0s; its last words: \
          about to divide by zero; how far the handler came is not known, retries(n) would allow another attempt",
@@ -90,6 +94,23 @@ fn a_death_for_the_sake_of_another_job_names_it() {
             .to_string()
             .contains("(for the sake of job 22222222-2222-2222-2222-222222222222, not of this one)")
     );
+}
+
+/// A call that the worker does not know was not started: it is safe to give it to another.
+#[test]
+fn only_what_no_handler_saw_was_not_started() {
+    let failed = |kind| JobError::Failed {
+        job: JOB,
+        call: "greet".into(),
+        failure: Failure::of_kind(kind, "x"),
+        worker: "default-0".into(),
+        attempt: 1,
+    };
+    assert_eq!(failed(FailureKind::UnknownCall).started(), Started::No);
+    assert_eq!(failed(FailureKind::Dropped).started(), Started::Yes);
+    let started: Vec<Started> = all().iter().map(JobError::started).collect();
+    let [no, yes] = [Started::No, Started::Yes];
+    assert_eq!(started, [yes, no, no, yes, yes, no, no, yes]);
 }
 
 #[test]

@@ -38,9 +38,9 @@ const WORKER_HEAD: [&str; 12] = [
 
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}, {}", if self.is_healthy() { "healthy" } else { "unhealthy" }, self.phase)?;
+        write!(f, "{}, {}", if self.is_healthy() { "healthy" } else { "unhealthy" }, self.phase)?;
         for problem in &self.problems {
-            writeln!(f, "  ! {problem}")?;
+            write!(f, "\n  ! {problem}")?;
         }
         table(f, GROUP_HEAD, self.groups.iter().map(group_row))?;
         table(f, WORKER_HEAD, self.workers.iter().map(worker_row))
@@ -128,7 +128,7 @@ fn table<const N: usize>(
     for row in &rows {
         let cells: Vec<String> =
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        writeln!(f, "{}", cells.join("  ").trim_end())?;
+        write!(f, "\n{}", cells.join("  ").trim_end())?;
     }
     Ok(())
 }
