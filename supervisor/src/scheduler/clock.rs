@@ -33,7 +33,8 @@ impl InsideClock {
         if now.since(self.raw) > GAP
             && let Some(due) = due
         {
-            let late = (now - self.skipped).since(due);
+            // What was overdue before the gap stays overdue: the inside clock does not go back.
+            let late = (now - self.skipped).since(due.max(self.raw - self.skipped));
             if late > GAP {
                 self.skipped += late;
                 self.last_gap = (now, late);
@@ -76,6 +77,14 @@ mod tests {
         assert_eq!(clock.inside(at(150)), at(102));
         assert_eq!(clock.inside(at(163)), at(103));
         assert_eq!(clock.outside(at(103)), at(163));
+    }
+
+    /// What was overdue when the gap began took the clock back, and a request was sent later than now.
+    #[test]
+    fn a_gap_does_not_take_the_clock_back() {
+        let mut clock = InsideClock::new(at(100));
+        assert_eq!(clock.advance(at(160), Some(at(95))), at(100));
+        assert_eq!(clock.advance(at(161), Some(at(95))), at(101));
     }
 
     #[test]

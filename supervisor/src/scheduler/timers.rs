@@ -48,8 +48,14 @@ struct Entry<K> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Free,
-    Slot { level: u8, slot: u8 },
-    Due,
+    Slot {
+        level: u8,
+        slot: u8,
+    },
+    /// Its place among those that are due.
+    Due {
+        at: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -153,7 +159,7 @@ impl<K: Copy> Timers<K> {
     fn link(&mut self, index: u32) {
         let tick = self.entries[index as usize].tick;
         if tick <= self.now {
-            self.entries[index as usize].place = Place::Due;
+            self.entries[index as usize].place = Place::Due { at: self.due.len() as u32 };
             self.due.push(index);
             return;
         }
@@ -184,7 +190,7 @@ impl<K: Copy> Timers<K> {
     fn unlink(&mut self, index: u32) {
         let Entry { previous, next, place, .. } = self.entries[index as usize];
         match place {
-            Place::Due => self.due.retain(|due| *due != index),
+            Place::Due { at } => self.unlink_due(at as usize),
             Place::Free => debug_assert!(false, "a timer was cleared twice"),
             Place::Slot { level, slot } => {
                 let level = &mut self.levels[usize::from(level)];
@@ -200,6 +206,13 @@ impl<K: Copy> Timers<K> {
                     self.entries[next as usize].previous = previous;
                 }
             }
+        }
+    }
+
+    fn unlink_due(&mut self, at: usize) {
+        self.due.swap_remove(at);
+        if let Some(moved) = self.due.get(at) {
+            self.entries[*moved as usize].place = Place::Due { at: at as u32 };
         }
     }
 
@@ -259,6 +272,25 @@ mod tests {
             }
         }
         assert_eq!((seen, timers.len()), (2_000, 0));
+    }
+
+    /// Timers that are due can still be cleared, each at the same cost, however many there are.
+    #[test]
+    fn a_timer_that_is_due_can_be_cleared() {
+        let mut timers = Timers::new(Time::ZERO);
+        let mut ids = vec![TimerId::UNSET; 100_000];
+        for key in 0..100_000 {
+            timers.set(&mut ids[key as usize], Time::ZERO + Duration::from_millis(5), key);
+        }
+        let soon = Time::ZERO + Duration::from_secs(1);
+        let first = timers.pop_due(soon).expect("all are due") as usize;
+        ids[first] = TimerId::UNSET;
+        for key in (0..100_000).filter(|key| key % 1000 != 0) {
+            timers.clear(&mut ids[key]);
+        }
+        let rest = drain(&mut timers, &mut ids, soon);
+        assert!(rest.iter().all(|key| key % 1000 == 0));
+        assert_eq!((rest.len() + usize::from(first % 1000 == 0), timers.len()), (100, 0));
     }
 
     #[test]
