@@ -22,6 +22,15 @@ pub(super) struct InHand {
     pub(super) culprit: Option<Culprit>,
 }
 
+impl InHand {
+    /// What was decided first counts, but for a queue's clock, which may turn out not to matter.
+    pub(super) fn decide(&mut self, pending: Pending) {
+        if matches!(self.pending, None | Some(Pending::Expired(Clock::Queue))) {
+            self.pending = Some(pending);
+        }
+    }
+}
+
 /// What was decided about a request before it was known whether it had been started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pending {
@@ -58,12 +67,15 @@ impl Culprit {
 }
 
 /// A worker's requests, by their ordinals.
+///
+/// Ordinals lie on a circle, and are compared by how far they are behind the next one. Only what is in hand is
+/// kept, however long ago it was sent.
 #[derive(Debug)]
 pub(super) struct Hand {
-    entries: VecDeque<Option<InHand>>,
-    /// The ordinal of the first entry.
-    first: Ordinal,
-    len: u32,
+    /// Oldest first.
+    entries: VecDeque<(Ordinal, InHand)>,
+    /// The ordinal that the next request gets.
+    next: Ordinal,
     /// How many of them are culprits.
     culprits: u32,
     /// The start mark's ordinal, as it was read last.
@@ -72,48 +84,55 @@ pub(super) struct Hand {
 
 impl Hand {
     pub(super) fn new() -> Hand {
-        Hand { entries: VecDeque::new(), first: Ordinal(1), len: 0, culprits: 0, started: Ordinal(0) }
+        Hand { entries: VecDeque::new(), next: Ordinal(1), culprits: 0, started: Ordinal(0) }
     }
 
     pub(super) fn len(&self) -> u32 {
-        self.len
+        self.entries.len() as u32
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.entries.is_empty()
     }
 
     /// The ordinal that the next request gets.
     pub(super) fn next_ordinal(&self) -> Ordinal {
-        Ordinal(self.first.0.wrapping_add(self.entries.len() as u32))
+        self.next
     }
 
     pub(super) fn push(&mut self, request: InHand) -> Ordinal {
-        let ordinal = self.next_ordinal();
-        self.entries.push_back(Some(request));
-        self.len += 1;
+        let ordinal = self.next;
+        self.entries.push_back((ordinal, request));
+        self.next = ordinal.next();
         ordinal
     }
 
     pub(super) fn get(&self, ordinal: Ordinal) -> Option<&InHand> {
-        self.entries.get(self.first.distance_to(ordinal) as usize)?.as_ref()
+        let position = self.position(ordinal)?;
+        self.entries.get(position).map(|(_, request)| request)
     }
 
     pub(super) fn get_mut(&mut self, ordinal: Ordinal) -> Option<&mut InHand> {
-        self.entries.get_mut(self.first.distance_to(ordinal) as usize)?.as_mut()
+        let position = self.position(ordinal)?;
+        self.entries.get_mut(position).map(|(_, request)| request)
+    }
+
+    fn position(&self, ordinal: Ordinal) -> Option<usize> {
+        // Most answers are for the oldest request.
+        if self.entries.front().is_some_and(|(first, _)| *first == ordinal) {
+            return Some(0);
+        }
+        let behind = ordinal.distance_to(self.next);
+        self.entries.binary_search_by(|(one, _)| behind.cmp(&one.distance_to(self.next))).ok()
     }
 
     /// Takes out a request that was answered, which shows that it had been started.
     pub(super) fn answered(&mut self, ordinal: Ordinal) -> Option<InHand> {
-        let request = self.entries.get_mut(self.first.distance_to(ordinal) as usize)?.take()?;
-        self.len -= 1;
+        let position = self.position(ordinal)?;
+        let (_, request) = self.entries.remove(position)?;
         self.culprits -= u32::from(request.culprit.is_some());
-        if !ordinal.is_started(self.started) {
+        if !self.is_started(ordinal) {
             self.started = ordinal;
-        }
-        while let Some(None) = self.entries.front() {
-            self.entries.pop_front();
-            self.first = self.first.next();
         }
         Some(request)
     }
@@ -121,32 +140,31 @@ impl Hand {
     /// Notes what the start mark said. `None` when it is impossible: behind what it said before, or ahead of what
     /// was sent.
     pub(super) fn note_started(&mut self, started: Ordinal) -> Option<()> {
-        let sent = Ordinal(self.next_ordinal().0.wrapping_sub(1));
-        let possible = self.started.is_started(started) && started.is_started(sent);
+        let behind = started.distance_to(self.next);
+        let possible = (1..=self.started.distance_to(self.next)).contains(&behind);
         possible.then(|| self.started = started)
     }
 
     /// Removes every request that the start mark had not reached.
     pub(super) fn take_unstarted(&mut self) -> Vec<InHand> {
-        let keep = self.first.distance_to(self.started.next()) as usize;
-        let unstarted: Vec<InHand> =
-            self.entries.split_off(keep.min(self.entries.len())).into_iter().flatten().collect();
-        self.len -= unstarted.len() as u32;
-        if self.entries.is_empty() {
-            self.first = self.started.next();
-        }
+        let keep = self.entries.partition_point(|(ordinal, _)| self.is_started(*ordinal));
+        let unstarted: Vec<InHand> = self.entries.split_off(keep).into_iter().map(|(_, one)| one).collect();
+        self.culprits -= unstarted.iter().filter(|one| one.culprit.is_some()).count() as u32;
+        self.next = self.started.next();
         unstarted
     }
 
     pub(super) fn is_started(&self, ordinal: Ordinal) -> bool {
-        ordinal.is_started(self.started)
+        ordinal.distance_to(self.next) >= self.started.distance_to(self.next)
+    }
+
+    /// Whether it may hold requests that are not started.
+    pub(super) fn has_unstarted(&self) -> bool {
+        self.started.next() != self.next
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Ordinal, &InHand)> {
-        let first = self.first;
-        self.entries.iter().enumerate().filter_map(move |(index, request)| {
-            Some((Ordinal(first.0.wrapping_add(index as u32)), request.as_ref()?))
-        })
+        self.entries.iter().map(|(ordinal, request)| (*ordinal, request))
     }
 
     pub(super) fn ordinals(&self) -> Vec<Ordinal> {
@@ -174,14 +192,14 @@ impl Hand {
         if !self.has_culprits() {
             return Time::NEVER;
         }
-        let alone = self.culprits == self.len;
+        let alone = self.culprits == self.len();
         self.culprits().map(|culprit| culprit.next_step(alone)).min().unwrap_or(Time::NEVER)
     }
 
     /// Notes that the worker's unstarted requests were taken back for the culprits' sake; false when they had been.
     pub(super) fn taint(&mut self, now: Time) -> bool {
         let mut is_news = false;
-        for culprit in self.entries.iter_mut().flatten().filter_map(|request| request.culprit.as_mut()) {
+        for culprit in self.entries.iter_mut().filter_map(|(_, request)| request.culprit.as_mut()) {
             is_news |= !culprit.has_tainted && culprit.taints_at <= now;
             culprit.has_tainted |= culprit.taints_at <= now;
         }
@@ -190,17 +208,13 @@ impl Hand {
 
     /// The culprit for whose sake the worker must be killed now.
     pub(super) fn must_end(&self, now: Time) -> Option<&Culprit> {
-        let alone = self.culprits == self.len;
+        let alone = self.culprits == self.len();
         self.culprits().find(|culprit| culprit.has_tainted && culprit.next_step(alone) <= now)
     }
 
     /// Everything it holds, oldest first.
     pub(super) fn into_requests(self) -> impl Iterator<Item = (Ordinal, InHand)> {
-        let first = self.first;
-        self.entries
-            .into_iter()
-            .enumerate()
-            .filter_map(move |(index, request)| Some((Ordinal(first.0.wrapping_add(index as u32)), request?)))
+        self.entries.into_iter()
     }
 
     fn culprits(&self) -> impl Iterator<Item = &Culprit> {
@@ -274,5 +288,23 @@ mod tests {
         assert!(hand.answered(Ordinal(2)).is_some());
         assert!(hand.note_started(Ordinal(1)).is_none(), "an answered request had been started");
         hand.note_started(Ordinal(2)).expect("possible");
+    }
+
+    /// A long request beside many short ones: the scheduler remembered every short one until the long one ended,
+    /// and after 2^31 of them it took the long one for not started.
+    #[test]
+    fn a_long_request_is_neither_a_pile_nor_forgotten() {
+        let mut hand = hand_of(2);
+        hand.note_started(Ordinal(1)).expect("possible");
+        for ordinal in 2..1000 {
+            assert!(hand.answered(Ordinal(ordinal)).is_some());
+            let _ = hand.push(request(1));
+        }
+        assert_eq!(hand.entries.len(), 2);
+        hand.next = Ordinal(0x9000_0001);
+        hand.started = Ordinal(0x9000_0000);
+        assert!(hand.is_started(Ordinal(1)));
+        assert_eq!(hand.push(request(7)), Ordinal(0x9000_0001));
+        assert_eq!(hand.get(Ordinal(1)).map(|one| one.epoch), Some(Epoch(1)));
     }
 }
