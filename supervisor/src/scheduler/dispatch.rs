@@ -111,7 +111,7 @@ impl<T: Ticket> Scheduler<T> {
             ordinal,
             generation: worker.generation,
             epoch: job.epoch,
-            attempt: job.retries + 1,
+            attempt: job.retries.saturating_add(1),
         });
         let run_due = job.ticket.options().run_timeout.map_or(Time::NEVER, |limit| now + limit);
         self.arm_job(key, run_due);

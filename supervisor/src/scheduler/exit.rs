@@ -101,7 +101,7 @@ impl<T: Ticket> Scheduler<T> {
             job.reports.get_or_insert_default().push(Arc::clone(&death.report));
         }
         job.is_suspect |= job.losses >= policy.losses;
-        if u16::from(job.losses) >= u16::from(policy.losses) + u16::from(policy.deaths) {
+        if job.losses >= policy.losses.saturating_add(policy.deaths) {
             self.poison(key);
         } else {
             self.requeue(key);

@@ -146,7 +146,11 @@ impl<T: Ticket> Scheduler<T> {
         match job.phase {
             Phase::Waiting { until } if until <= now => self.requeue(key),
             Phase::Waiting { until } => self.arm_job(key, until),
-            Phase::Assigned { worker, .. } => self.act(Action::ReadPage(worker)),
+            Phase::Assigned { worker, .. } => {
+                // Whatever the page says, and also when it cannot be believed.
+                self.arm_job(key, Time::NEVER);
+                self.read_page(worker);
+            }
             Phase::Queued | Phase::Ending { .. } => self.arm_job(key, Time::NEVER),
         }
     }
@@ -172,7 +176,7 @@ impl<T: Ticket> Scheduler<T> {
             Phase::Assigned { worker, ordinal } => {
                 let request = self.workers.get_mut(worker).and_then(|worker| worker.hand.get_mut(ordinal));
                 if let Some(request) = request {
-                    request.pending.get_or_insert(pending);
+                    request.decide(pending);
                 }
                 self.take_back(worker);
             }
@@ -190,7 +194,10 @@ impl<T: Ticket> Scheduler<T> {
         let policy = options.on_timeout;
         match pending {
             // It began in time after all: that clock no longer counts, but the others do.
-            Pending::Expired(Clock::Queue) => self.act(Action::ReadPage(worker)),
+            Pending::Expired(Clock::Queue) => {
+                self.arm_job(key, Time::NEVER);
+                self.read_page(worker);
+            }
             Pending::Expired(Clock::Total | Clock::Run) => {
                 self.finish(key, decided(pending, Started::Yes));
                 self.blame_timeout(worker, ordinal, policy);
@@ -203,9 +210,18 @@ impl<T: Ticket> Scheduler<T> {
         }
     }
 
+    /// One look judges all requests of the worker, so that one is enough.
+    fn read_page(&mut self, key: WorkerKey) {
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        if !std::mem::replace(&mut worker.is_reading, true) {
+            self.act(Action::ReadPage(key));
+        }
+    }
+
     /// What the page said about the worker's requests: judges those with a run clock.
     pub(super) fn on_page(&mut self, key: WorkerKey, started: Ordinal, running: &[Slot]) {
         let Some(worker) = self.workers.get_mut(key) else { return };
+        worker.is_reading = false;
         if worker.hand.note_started(started).is_none() {
             return self.on_violation(key, "its start mark is impossible");
         }
@@ -296,7 +312,12 @@ impl<T: Ticket> Scheduler<T> {
             self.groups[usize::from(job.group.0)].stale_answers += 1;
             return self.retry(key);
         }
-        let attempt = AttemptInfo { worker, attempt: job.retries + 1, queued: sent.since(job.enqueued), ran };
+        let attempt = AttemptInfo {
+            worker,
+            attempt: job.retries.saturating_add(1),
+            queued: sent.since(job.enqueued),
+            ran,
+        };
         match reply {
             Reply::Data(data) => self.finish(key, Outcome::Replied { data, attempt }),
             Reply::Failed(failure) if self.is_worth_a_retry(key, &failure) => self.retry(key),
@@ -402,5 +423,6 @@ fn retry_delay(options: &JobOptions, nth: u16, random: &mut fastrand::Rng) -> Du
 
 /// `delay`, longer or shorter by up to `share` of it.
 pub(super) fn jittered(delay: Duration, share: f64, random: &mut fastrand::Rng) -> Duration {
-    delay.mul_f64((1.0 + share * (2.0 * random.f64() - 1.0)).max(0.0))
+    let factor = (1.0 + share * (2.0 * random.f64() - 1.0)).max(0.0);
+    Duration::try_from_secs_f64(delay.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }

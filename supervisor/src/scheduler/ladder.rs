@@ -96,10 +96,7 @@ impl<T: Ticket> Scheduler<T> {
             return;
         }
         match worker.state {
-            State::Stopping(Rung::Warned { .. } | Rung::Terminated { .. }) if step == Step::Kill => {
-                return self.kill(key);
-            }
-            State::Stopping(_) => return,
+            State::Stopping(rung) => return self.hasten(key, rung, step),
             State::Spawning => {
                 worker.killed = Some(cause);
                 worker.state = State::Stopping(Rung::Unborn);
@@ -112,6 +109,18 @@ impl<T: Ticket> Scheduler<T> {
         self.take_back(key);
         self.tell(Event::WorkerKilled { worker: name, cause });
         self.first_rung(key, step);
+        self.arm_worker(key);
+    }
+
+    /// The ladder has begun: whoever is in a greater hurry does not wait for the graces of the one who began it.
+    fn hasten(&mut self, key: WorkerKey, rung: Rung, step: Step) {
+        match (rung, step) {
+            (Rung::Terminated { .. }, Step::Warn) => self.first_rung(key, step),
+            (Rung::Warned { .. }, Step::Warn | Step::Kill) | (Rung::Terminated { .. }, Step::Kill) => {
+                self.kill(key);
+            }
+            (Rung::Unborn | Rung::Killed { .. }, _) | (_, Step::Terminate) => {}
+        }
         self.arm_worker(key);
     }
 

@@ -36,6 +36,8 @@ mod shutdown;
 mod slab;
 mod snapshot;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod window;
 
@@ -241,6 +243,7 @@ impl<T: Ticket> Scheduler<T> {
         let Some(group) = self.groups.get_mut(usize::from(group.0)) else { return };
         group.wanted = workers;
         group.is_dirty = true;
+        self.note_online();
     }
 
     /// All first workers have said ready: that is told once.

@@ -49,6 +49,8 @@ pub(super) struct Worker {
     pub(super) hand: Hand,
     /// A take-back was ordered and is not yet answered.
     pub(super) is_taking_back: bool,
+    /// A look at its page was ordered and is not yet answered.
+    pub(super) is_reading: bool,
     pub(super) link_ended: Option<Time>,
     pub(super) ended: Option<Ended>,
     pub(super) killed: Option<KillCause>,
@@ -140,6 +142,7 @@ impl Worker {
             generation: Generation(0),
             hand: Hand::new(),
             is_taking_back: false,
+            is_reading: false,
             link_ended: None,
             ended: None,
             killed: None,
@@ -219,6 +222,10 @@ impl Worker {
 
     /// When something about this worker is due, whatever it is.
     fn due(&self, config: &GroupConfig) -> Time {
+        // A process that has ended is only waited for by its link: no signal and no grace matters any more.
+        if let Some(ended) = &self.ended {
+            return ended.at + config.orphan_grace;
+        }
         let state = match self.state {
             State::Spawning | State::Ready | State::Busy | State::Stopping(Rung::Unborn) => Time::NEVER,
             State::Starting => self.born + config.boot_timeout,
@@ -229,10 +236,9 @@ impl Worker {
                 until
             }
         };
-        let half_gone = match (&self.ended, self.link_ended) {
-            (Some(ended), None) => ended.at + config.orphan_grace,
-            (None, Some(at)) if !self.is_stopping() => at + config.orphan_grace,
-            (None | Some(_), Some(_)) | (None, None) => Time::NEVER,
+        let half_gone = match self.link_ended {
+            Some(at) if !self.is_stopping() => at + config.orphan_grace,
+            Some(_) | None => Time::NEVER,
         };
         let culprits = if self.is_stopping() { Time::NEVER } else { self.hand.next_culprit_step() };
         state.min(half_gone).min(culprits)
@@ -294,6 +300,7 @@ impl<T: Ticket> Scheduler<T> {
     fn on_ready(&mut self, key: WorkerKey, capacity: u32, wants_hard_kill: bool) {
         let now = self.now;
         let Some(worker) = self.workers.get_mut(key) else { return };
+        let is_lowered = capacity < worker.capacity;
         worker.capacity = capacity.max(1);
         worker.wants_hard_kill = wants_hard_kill;
         match worker.state {
@@ -308,6 +315,9 @@ impl<T: Ticket> Scheduler<T> {
                 }
                 self.note_online();
                 self.note_admission(group);
+                if is_lowered {
+                    self.take_back(key);
+                }
                 if is_news {
                     self.act(Action::Sample(key));
                 }
@@ -406,7 +416,7 @@ impl<T: Ticket> Scheduler<T> {
     fn worker_step(&mut self, key: WorkerKey, now: Time) {
         let Some(worker) = self.workers.get(key) else { return };
         let config = &self.config.groups[usize::from(worker.group.0)];
-        if worker.ended.as_ref().is_some_and(|ended| ended.at + config.orphan_grace <= now) {
+        if worker.ended.is_some() {
             return self.judge(key);
         }
         if worker.link_ended.is_some_and(|at| at + config.orphan_grace <= now) && !worker.is_stopping() {

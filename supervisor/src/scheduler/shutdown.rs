@@ -123,7 +123,6 @@ impl<T: Ticket> Scheduler<T> {
         if self.life == Life::Stopped {
             return;
         }
-        let again = self.life == Life::Ending;
         self.life = Life::Ending;
         self.timers.clear(&mut self.shutdown_timer);
         let jobs: Vec<JobKey> = self.jobs.keys();
@@ -132,8 +131,7 @@ impl<T: Ticket> Scheduler<T> {
         }
         let workers: Vec<WorkerKey> = self.workers.keys();
         for key in workers {
-            let step = if again { Step::Kill } else { step };
-            self.stop(key, cause.clone(), escalated(step, &cause));
+            self.stop(key, cause.clone(), step);
         }
         self.touch_all();
     }
@@ -162,9 +160,4 @@ impl<T: Ticket> Scheduler<T> {
     fn touch_all(&mut self) {
         self.groups.iter_mut().for_each(|group| group.is_dirty = true);
     }
-}
-
-/// A hard kill does not wait for a SIGTERM that is under way.
-fn escalated(step: Step, cause: &KillCause) -> Step {
-    if *cause == KillCause::HardKill && step == Step::Terminate { Step::Kill } else { step }
 }

@@ -34,7 +34,7 @@ impl Worker {
     }
 
     fn holds_ahead(&self) -> bool {
-        self.hand.len() > self.capacity
+        self.hand.len() > self.capacity && self.hand.has_unstarted()
     }
 
     pub(super) fn note_answer(&mut self, reply: &Reply, ran: Duration, now: Time) {

@@ -1,0 +1,105 @@
+//! Deadlines, whatever the worker does.
+
+use super::*;
+
+fn timeout(total: u64) -> JobOptions {
+    JobOptions { timeout: Some(millis(total)), ..JobOptions::default() }
+}
+
+/// P9, J5: a job that nobody takes, one that is held unstarted and one that runs end at their time.
+#[test]
+fn a_timeout_settles_a_job_wherever_it_is() {
+    let (mut stage, _) = Stage::ready(GroupConfig::new("g", 1), 2);
+    for name in 1..=3 {
+        stage.enqueue(name, timeout(50));
+    }
+    stage.start(1);
+    stage.pass(millis(55));
+    let started_of = |name| match stage.outcomes.get(&name) {
+        Some(Outcome::TimedOut { clock: Clock::Total, started }) => *started,
+        other => panic!("job {name}: {other:?}"),
+    };
+    assert_eq!([1, 2, 3].map(started_of), [Started::Yes, Started::No, Started::No]);
+}
+
+/// P9: a page that says the impossible ends the worker, and none of its jobs' clocks is forgotten over it.
+#[test]
+fn a_lie_about_the_start_mark_does_not_stop_a_clock() {
+    let mut group = GroupConfig::new("g", 1);
+    group.kill_grace = Duration::from_secs(60);
+    let (mut stage, workers) = Stage::ready(group, 1);
+    stage.enqueue(1, JobOptions { run_timeout: Some(millis(20)), ..timeout(100) });
+    stage.start(1);
+    stage.pages[&workers[0]].start(Generation(0)).expect("started what was never sent");
+    stage.pass(millis(105));
+    assert!(
+        matches!(stage.outcomes[&1], Outcome::TimedOut { clock: Clock::Total, .. }),
+        "{:?}",
+        stage.outcomes
+    );
+}
+
+/// J7: a `queue_timeout` that is due, and turns out not to count, does not swallow the cancel that came after it.
+#[test]
+fn a_cancel_after_a_queue_timeout_that_does_not_count_is_heard() {
+    let (mut stage, _) = Stage::ready(GroupConfig::new("g", 1), 1);
+    let options = JobOptions { queue_timeout: Some(millis(10)), ..JobOptions::default() };
+    let key = stage.enqueue(1, options);
+    stage.start(1);
+    stage.now = stage.now + millis(15);
+    stage.scheduler.handle_timeout(stage.now);
+    stage.tell(Input::Cancel(key));
+    assert!(matches!(stage.outcomes[&1], Outcome::Cancelled { started: Started::Yes }));
+}
+
+/// One look at the page judges everything a worker holds; a thousand clocks that run out together were a thousand
+/// looks at a thousand requests.
+#[test]
+fn clocks_that_run_out_together_cost_one_look_at_the_page() {
+    let (mut stage, _) = Stage::ready(GroupConfig::new("g", 1), 50);
+    let options = JobOptions { run_timeout: Some(millis(20)), ..JobOptions::default() };
+    for name in 1..=50 {
+        stage.enqueue(name, options.clone());
+    }
+    stage.now = stage.now + millis(30);
+    stage.scheduler.handle_timeout(stage.now);
+    let looks = std::iter::from_fn(|| stage.scheduler.poll_action())
+        .filter(|action| matches!(action, Action::ReadPage(_)))
+        .count();
+    assert_eq!(looks, 1);
+}
+
+/// J5: `run_timeout` counts from the start, ends the attempt, and gives the worker to the ladder after the grace.
+#[test]
+fn a_run_timeout_counts_from_the_start_and_ends_the_worker() {
+    let (mut stage, workers) = Stage::ready(GroupConfig::new("g", 1), 1);
+    stage.enqueue(1, JobOptions { run_timeout: Some(millis(100)), ..JobOptions::default() });
+    stage.pass(millis(90));
+    stage.start(1);
+    stage.pass(millis(90));
+    assert!(stage.outcomes.is_empty(), "it has not run for 100 ms");
+    stage.pass(millis(15));
+    assert!(matches!(stage.outcomes[&1], Outcome::TimedOut { clock: Clock::Run, started: Started::Yes }));
+    assert_eq!(stage.count(|action| matches!(action, Action::Cancel { .. })), 1);
+    stage.pass(millis(1_010));
+    assert_eq!(stage.count(|action| matches!(action, Action::Terminate(key) if *key == workers[0])), 1);
+    stage.pass(millis(5_010));
+    assert_eq!(stage.kills(), 1);
+}
+
+/// P4: the retry of a job that ran out of time begins when its worker is proven dead, not before.
+#[test]
+fn a_retry_waits_for_the_end_of_the_attempt() {
+    let (mut stage, workers) = Stage::ready(GroupConfig::new("g", 2), 1);
+    let retry_on = RetryOn { run_timeout: true, ..RetryOn::default() };
+    let options = JobOptions { retries: 1, run_timeout: Some(millis(20)), retry_on, ..JobOptions::default() };
+    stage.enqueue(1, options);
+    let first = stage.start(1);
+    stage.pass(millis(2_000));
+    assert_eq!(stage.sent.len(), 1, "the other worker is idle, the attempt is not over");
+    stage.die(first.to);
+    let second = stage.last_sent(1);
+    assert!(workers.contains(&second.to) && second.to != first.to && second.epoch != first.epoch);
+    stage.answer(1);
+    assert!(matches!(stage.outcomes[&1], Outcome::Replied { .. }));
+}
