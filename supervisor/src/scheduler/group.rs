@@ -100,6 +100,11 @@ impl Group {
         }
     }
 
+    /// Whether so many processes could not be killed that no more are risked.
+    pub(super) fn is_out_of_places(&self) -> bool {
+        self.written_off > self.wanted
+    }
+
     /// Jobs that wait for a worker or for their retry.
     pub(super) fn backlog(&self) -> usize {
         self.queue.len() + self.suspects.len() + self.waiting

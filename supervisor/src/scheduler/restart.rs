@@ -20,6 +20,7 @@ impl<T: Ticket> Scheduler<T> {
     pub(super) fn reconcile(&mut self, index: GroupIndex) {
         let target = self.target(index);
         self.drain_surplus(index, target);
+        self.heal_if_complete(index, target);
         let due = (0..target).filter_map(|slot| self.fill(index, slot)).min();
         let group = &mut self.groups[usize::from(index.0)];
         self.timers.set(&mut group.timer, due.unwrap_or(Time::NEVER), TimerKey::Group(index));
@@ -52,7 +53,7 @@ impl<T: Ticket> Scheduler<T> {
             group.slots.push(Place { occupant: None, failures: 0, due: now, filled: 0, last_end: None });
         }
         let place = &group.slots[slot as usize];
-        if place.occupant.is_some() || group.written_off > group.wanted {
+        if place.occupant.is_some() || group.is_out_of_places() {
             return None;
         }
         let due = match &group.degraded {
@@ -156,6 +157,11 @@ impl<T: Ticket> Scheduler<T> {
         if is_fault {
             self.note_fault(index, slot, &policy, end);
         }
+        let group = &self.groups[usize::from(index.0)];
+        if blame == Blame::Unkillable && group.is_out_of_places() {
+            let reason = format!("{} processes could not be killed; the last: {end}", group.written_off);
+            self.degrade(index, reason.into());
+        }
     }
 
     /// An unexpected exit: back off, and degrade when there were too many.
@@ -208,12 +214,29 @@ impl<T: Ticket> Scheduler<T> {
             place.failures = 0;
         }
         if group.degraded.as_ref().is_some_and(|degraded| degraded.probe == Some(key)) {
-            group.degraded = None;
-            group.exits.clear();
-            group.slots.iter_mut().for_each(|place| place.due = self.now);
-            group.is_dirty = true;
-            let name = Arc::clone(&group.name);
-            self.tell(Event::Healed { group: name });
+            self.heal(index);
+        }
+    }
+
+    fn heal(&mut self, index: GroupIndex) {
+        let group = &mut self.groups[usize::from(index.0)];
+        group.degraded = None;
+        group.exits.clear();
+        group.slots.iter_mut().for_each(|place| place.due = self.now);
+        group.is_dirty = true;
+        let name = Arc::clone(&group.name);
+        self.tell(Event::Healed { group: name });
+    }
+
+    /// A degraded group that was made smaller may want only workers that are well: no probe would ever come.
+    fn heal_if_complete(&mut self, index: GroupIndex, target: u32) {
+        let group = &self.groups[usize::from(index.0)];
+        let is_well = |worker: &Worker| worker.is_serving() && worker.is_healthy;
+        let is_filled =
+            |place: &Place| place.occupant.and_then(|key| self.workers.get(key)).is_some_and(is_well);
+        let places = group.slots.get(..target as usize).unwrap_or_default();
+        if group.degraded.is_some() && !places.is_empty() && places.iter().all(is_filled) {
+            self.heal(index);
         }
     }
 

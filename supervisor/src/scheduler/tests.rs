@@ -3,6 +3,7 @@
 mod behaviour;
 mod clocks;
 mod ending;
+mod restarts;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,0 +1,80 @@
+//! Replacing workers, giving up, and healing.
+
+use super::*;
+
+fn is_admission(action: &Action<Owner>, refused: bool) -> bool {
+    matches!(action, Action::Admission { refuse, .. } if refuse.is_some() == refused)
+}
+
+/// P1: two processes that cannot be killed used up a group's places for good, and its jobs waited for ever.
+#[test]
+fn a_group_whose_processes_cannot_be_killed_fails_its_jobs() {
+    let (mut stage, mut workers) = Stage::ready(GroupConfig::new("g", 1), 1);
+    for _ in 0..2 {
+        stage.tell(Input::Violation { worker: workers[0], reason: String::from("noise") });
+        stage.pass(millis(6_000));
+        workers = std::iter::from_fn(|| stage.raise(1)).collect();
+    }
+    assert!(workers.is_empty(), "no third one is risked");
+    stage.enqueue(1, JobOptions::default());
+    assert!(matches!(stage.outcomes.get(&1), Some(Outcome::NoWorkers { .. })), "{:?}", stage.outcomes);
+}
+
+/// The longest delay may be as long as one likes: probing, or a retry, then never comes, and nothing panics.
+#[test]
+fn delays_without_a_cap_do_not_overflow() {
+    let mut group = GroupConfig::new("g", 1);
+    group.restart.backoff_max = Duration::MAX;
+    let mut stage = Stage::new(group);
+    let worker = stage.spawns.pop_front().expect("one is wanted");
+    stage.enqueue(1, JobOptions::default());
+    stage.tell(Input::SpawnFailed { worker, error: SpawnFailure::Permanent("no such file".into()) });
+    assert!(matches!(stage.outcomes[&1], Outcome::NoWorkers { .. }));
+}
+
+/// W5: a crash loop ends in a degraded group, which fails its jobs, and is healed by a probe.
+#[test]
+fn a_crash_loop_degrades_and_a_probe_heals() {
+    let mut stage = Stage::new(GroupConfig::new("g", 1));
+    let mut crashes = 0;
+    while stage.count(|action| matches!(action, Action::Tell(Event::Degraded { .. }))) == 0 {
+        if let Some(worker) = stage.raise(1) {
+            crashes += 1;
+            stage.die(worker);
+        }
+        stage.pass(millis(500));
+    }
+    assert_eq!(crashes, 6);
+    assert_eq!(stage.count(|action| is_admission(action, true)), 1);
+    stage.enqueue(1, JobOptions::default());
+    assert!(matches!(stage.outcomes[&1], Outcome::NoWorkers { started: Started::No, .. }));
+    stage.pass(millis(40_000));
+    stage.raise(1).expect("a probe");
+    assert_eq!(stage.count(|action| is_admission(action, false)), 1);
+    stage.enqueue(2, JobOptions::default());
+    stage.answer(2);
+    assert_eq!(stage.count(|action| matches!(action, Action::Tell(Event::Healed { .. }))), 1);
+}
+
+/// W9: a degraded group was never healed when it was made smaller and all that it still wanted was well.
+#[test]
+fn a_degraded_group_made_small_enough_for_its_healthy_workers_heals() {
+    let mut group = GroupConfig::new("g", 2);
+    group.restart.limit = Some(0);
+    let (mut stage, workers) = Stage::ready(group, 1);
+    stage.die(workers[1]);
+    assert_eq!(stage.count(|action| matches!(action, Action::Tell(Event::Degraded { .. }))), 1);
+    stage.tell(Input::Resize { group: GroupIndex(0), workers: 1 });
+    stage.pass(millis(11_000));
+    assert_eq!(stage.count(|action| matches!(action, Action::Tell(Event::Healed { .. }))), 1);
+}
+
+/// W4, W9: the group became complete by being made smaller, and nobody was told.
+#[test]
+fn a_group_made_as_small_as_it_is_ready_is_online() {
+    let mut stage = Stage::new(GroupConfig::new("g", 2));
+    stage.raise(1).expect("two are wanted");
+    assert_eq!(stage.count(|action| matches!(action, Action::Tell(Event::Online))), 0);
+    stage.tell(Input::Resize { group: GroupIndex(0), workers: 1 });
+    assert_eq!(stage.count(|action| matches!(action, Action::Tell(Event::Online))), 1);
+}
