@@ -6,7 +6,6 @@
 //!    └── settle, with a waiter that takes ┘
 //! ```
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
@@ -18,70 +17,19 @@ use ganger_protocol::{JobId, Time};
 use parking_lot::Mutex;
 
 use crate::completions::Arrivals;
-use crate::scheduler::{GroupIndex, JobKey, JobOptions, Outcome, RetryOn, Ticket};
+use crate::scheduler::{GroupIndex, JobKey, JobOptions, Outcome, Ticket};
+
+mod spec;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use spec::{Spec, Terms};
 
 /// The bits of no [`JobKey`].
 const NO_KEY: u64 = u64::MAX;
 
-static PLAIN_OPTIONS: JobOptions = JobOptions {
-    retries: 0,
-    queue_timeout: None,
-    run_timeout: None,
-    timeout: None,
-    on_timeout: crate::OnTimeout::Kill,
-    retry_on: RetryOn { worker_lost: true, failure: false, run_timeout: false },
-    retry_backoff: None,
-    retry_backoff_max: std::time::Duration::from_secs(30),
-    affinity: None,
-};
-
-/// What a job says about itself beyond its payload; jobs made alike share one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Terms {
-    pub(crate) name: Cow<'static, str>,
-    pub(crate) options: JobOptions,
-    pub(crate) headers: Vec<(String, String)>,
-}
-
-/// A job's name and terms: the plain case costs no memory of its own.
-#[derive(Clone, Debug)]
-pub(crate) enum Spec {
-    /// Everything by default.
-    Plain(&'static str),
-    /// Anything else.
-    Rich(Arc<Terms>),
-}
-
-impl Spec {
-    fn name(&self) -> &str {
-        match self {
-            Spec::Plain(name) => name,
-            Spec::Rich(terms) => &terms.name,
-        }
-    }
-
-    /// The call's name, to be kept.
-    pub(crate) fn owned_name(&self) -> Cow<'static, str> {
-        match self {
-            Spec::Plain(name) => Cow::Borrowed(name),
-            Spec::Rich(terms) => terms.name.clone(),
-        }
-    }
-
-    fn options(&self) -> &JobOptions {
-        match self {
-            Spec::Plain(_) => &PLAIN_OPTIONS,
-            Spec::Rich(terms) => &terms.options,
-        }
-    }
-
-    fn headers(&self) -> &[(String, String)] {
-        match self {
-            Spec::Plain(_) => &[],
-            Spec::Rich(terms) => &terms.headers,
-        }
-    }
-}
+/// The most bytes before a string in a frame's head: its length, which is under 2²¹.
+const LENGTH_LEN: usize = 3;
 
 /// Where a job is, as far as its owner can see without asking the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,9 +147,10 @@ impl JobSlot {
         self.payload.len()
     }
 
-    /// The bytes of name and headers.
+    /// The most bytes that name and headers take in a frame.
     pub(crate) fn head_len(&self) -> usize {
-        self.headers().iter().fold(self.name().len(), |sum, (key, value)| sum + key.len() + value.len())
+        let headers = self.headers().iter().flat_map(|(key, value)| [key.as_str(), value]);
+        headers.chain([self.name()]).map(|text| text.len() + LENGTH_LEN).sum()
     }
 
     /// The scheduler's name for the job, once it has one.
@@ -376,6 +325,3 @@ impl AsRef<[u8]> for SharedPayload {
         self.0.payload()
     }
 }
-
-#[cfg(test)]
-mod tests;

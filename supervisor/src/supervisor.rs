@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Sender, bounded};
-use ganger_protocol::{JobId, MAX_HEAD, Time};
+use ganger_protocol::{JobId, MAX_HEAD};
 use serde::Serialize;
 
 use crate::builder::index_of;
@@ -16,13 +16,19 @@ use crate::driver::Subscriber;
 use crate::error::HEAD_LIMIT;
 use crate::group::MAX_WORKERS;
 use crate::map::Map;
-use crate::scheduler::{Backlog, Explanation, GroupIndex};
-use crate::shared::{Online, Refused, Shared};
-use crate::slot::JobSlot;
+use crate::scheduler::{Explanation, GroupIndex};
+use crate::shared::{Online, Shared};
 use crate::{
     Builder, CommandError, Completions, EnqueueError, Events, Group, Handle, Health, Job, OnlineError, Raw,
     Work,
 };
+
+mod shutdown;
+mod submit;
+#[cfg(test)]
+mod tests;
+
+pub use shutdown::{SoftKill, Ticket};
 
 /// How long the drop of the last clone waits for the end.
 const DROP_PATIENCE: Duration = Duration::from_secs(1);
@@ -82,65 +88,6 @@ impl Default for Settings {
             soft_kill_deadline: Duration::from_secs(30),
             stuck_after: Duration::from_secs(30),
         }
-    }
-}
-
-/// How a supervisor is to end well.
-///
-/// ```
-/// use std::time::Duration;
-/// use ganger::{Backlog, SoftKill};
-///
-/// let quick = SoftKill::new().deadline(Duration::from_secs(3)).backlog(Backlog::Settle);
-/// # drop(quick);
-/// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SoftKill {
-    deadline: Option<Duration>,
-    backlog: Backlog,
-}
-
-impl SoftKill {
-    /// Work everything off, within the supervisor's own deadline.
-    #[must_use]
-    pub fn new() -> SoftKill {
-        SoftKill::default()
-    }
-
-    /// How long it may take before it becomes a hard kill. Default
-    /// [`Builder::soft_kill_deadline`].
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> SoftKill {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// What becomes of accepted jobs that are not in flight. Default [`Backlog::WorkOff`].
-    #[must_use]
-    pub fn backlog(mut self, backlog: Backlog) -> SoftKill {
-        self.backlog = backlog;
-        self
-    }
-}
-
-/// A shutdown that has begun. It keeps the supervisor alive until it is dropped, so that the shutdown is not cut
-/// short by the drop of the last clone.
-#[derive(Clone, Debug)]
-#[must_use = "the shutdown is cut short when the last clone of the supervisor goes; wait for it"]
-pub struct Ticket {
-    supervisor: Supervisor,
-}
-
-impl Ticket {
-    /// Blocks until the supervisor has stopped: every handle has settled, no worker runs.
-    pub fn wait(&self) {
-        self.supervisor.join();
-    }
-
-    /// As [`wait`](Ticket::wait), but not longer than `timeout`; says whether the supervisor has stopped.
-    #[must_use]
-    pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.supervisor.inner.shared.wait_stopped(Some(timeout))
     }
 }
 
@@ -336,81 +283,8 @@ impl Supervisor {
         Events::new(receiver)
     }
 
-    /// Ends well: nothing is accepted from now on, all accepted jobs are worked off, retries included, then the
-    /// workers leave. After the [deadline](Builder::soft_kill_deadline) it becomes a hard kill. Calling it again
-    /// changes nothing but the deadline, to a sooner one.
-    pub fn soft_kill(&self) -> Ticket {
-        self.soft_kill_with(SoftKill::new())
-    }
-
-    /// As [`soft_kill`](Supervisor::soft_kill), on other terms.
-    pub fn soft_kill_with(&self, terms: SoftKill) -> Ticket {
-        let deadline = terms.deadline.unwrap_or(self.inner.settings.soft_kill_deadline);
-        self.shared().soft_kill(deadline, terms.backlog);
-        Ticket { supervisor: self.clone() }
-    }
-
-    /// Ends now: workers that asked for a warning get 100 ms, all others SIGKILL at once, and every handle
-    /// settles. Returns when this has begun; the ticket tells the end.
-    pub fn hard_kill(&self) -> Ticket {
-        self.shared().hard_kill();
-        Ticket { supervisor: self.clone() }
-    }
-
-    /// Blocks until the supervisor has stopped, by whatever cause: every handle has settled, no worker runs, and
-    /// all callbacks have returned. Called in a callback it waits for all but the callbacks.
-    pub fn join(&self) {
-        self.shared().wait_stopped(None);
-    }
-
-    /// As [`join`](Supervisor::join), but not longer than `timeout`; says whether the supervisor has stopped.
-    #[must_use]
-    pub fn join_timeout(&self, timeout: Duration) -> bool {
-        self.shared().wait_stopped(Some(timeout))
-    }
-
     fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
-    }
-
-    fn submit<C: Work>(
-        &self,
-        mut job: Job<C>,
-        admit: impl FnOnce(&JobSlot) -> Result<(), Refused>,
-    ) -> Result<Handle<C>, EnqueueError<C>> {
-        let Some(group) = index_of(&self.inner.names, job.group_name()) else {
-            return Err(self.unknown_group(job));
-        };
-        let payload = match job.call_mut().take_payload() {
-            Ok(payload) => payload,
-            Err(source) => return Err(EnqueueError::Encode { job: Box::new(job), source }),
-        };
-        let slot = JobSlot::new(JobId::random(), job.spec(), group, payload, Time::now());
-        match self.check_size(&slot).and_then(|()| admit(&slot).map_err(Refusal::Admission)) {
-            Ok(()) => Ok(self.accept(slot)),
-            Err(refusal) => Err(refused(job, slot, refusal)),
-        }
-    }
-
-    fn accept<C>(&self, slot: JobSlot) -> Handle<C> {
-        let slot = Arc::new(slot);
-        self.shared().send(Command::Enqueue(Arc::clone(&slot)));
-        Handle::new(slot, Arc::clone(self.shared()))
-    }
-
-    fn check_size(&self, slot: &JobSlot) -> Result<(), Refusal> {
-        let limit = self.shared().admission.payload_limit();
-        let size = slot.payload().len();
-        if size > limit {
-            return Err(Refusal::Admission(Refused::TooLarge { size, limit }));
-        }
-        let size = slot.head_len();
-        if size > HEAD_LIMIT { Err(Refusal::HeadersTooLarge { size }) } else { Ok(()) }
-    }
-
-    fn unknown_group<C>(&self, job: Job<C>) -> EnqueueError<C> {
-        let group = job.group_name().unwrap_or_default().into();
-        EnqueueError::UnknownGroup { job: Box::new(job), group, known: self.known_groups() }
     }
 
     fn known_groups(&self) -> String {
@@ -463,25 +337,6 @@ impl From<Gone> for CommandError {
     }
 }
 
-enum Refusal {
-    Admission(Refused),
-    HeadersTooLarge { size: usize },
-}
-
-fn refused<C: Work>(mut job: Job<C>, slot: JobSlot, refusal: Refusal) -> EnqueueError<C> {
-    job.call_mut().put_back(slot.into_payload());
-    let job = Box::new(job);
-    match refusal {
-        Refusal::HeadersTooLarge { size } => EnqueueError::HeadersTooLarge { job, size, limit: HEAD_LIMIT },
-        Refusal::Admission(Refused::QueueFull { jobs, bytes, limits }) => {
-            EnqueueError::QueueFull { job, jobs, job_limit: limits.jobs, bytes, byte_limit: limits.bytes }
-        }
-        Refusal::Admission(Refused::TooLarge { size, limit }) => EnqueueError::TooLarge { job, size, limit },
-        Refusal::Admission(Refused::ShuttingDown) => EnqueueError::ShuttingDown { job },
-        Refusal::Admission(Refused::NoWorkers(reason)) => EnqueueError::NoWorkers { job, reason },
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
         if !self.shared.wait_stopped(Some(Duration::ZERO)) {
@@ -496,6 +351,3 @@ impl fmt::Debug for Supervisor {
         f.debug_struct("Supervisor").field("groups", &self.inner.names).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

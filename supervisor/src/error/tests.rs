@@ -1,6 +1,12 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ganger_protocol::{CodecError, Failure, FailureKind, JobId};
+
 use super::*;
-use crate::Raw;
-use crate::scheduler::{Exit, ExitStatus};
+use crate::scheduler::{Clock, CrashReport, Exit, ExitStatus, Started};
+use crate::{Job, Raw};
 
 const JOB: JobId = JobId::from_bytes([0x11; 16]);
 const NAME: &str = "11111111-1111-1111-1111-111111111111";

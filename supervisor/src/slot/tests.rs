@@ -152,11 +152,6 @@ fn the_key_is_absent_until_it_is_set() {
     assert_eq!(slot.key(), Some(key));
 }
 
-#[test]
-fn plain_options_are_the_defaults() {
-    assert_eq!(PLAIN_OPTIONS, JobOptions::default());
-}
-
 /// What a queued job costs; a change here is a change of `docs` and of the memory target.
 #[test]
 fn a_slot_is_small() {

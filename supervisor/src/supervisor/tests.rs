@@ -85,7 +85,11 @@ fn a_payload_or_headers_over_the_limit_are_refused_with_both_sizes() {
     assert_eq!(error.into_job().into_call().bytes.len(), (1 << 20) + 1);
     let job = Job::new(Length(String::new())).header("key", "v".repeat(40_000));
     let error = supervisor.enqueue(job).expect_err("too large");
-    assert!(matches!(error, EnqueueError::HeadersTooLarge { size: 40_009, .. }), "{error}");
+    assert!(matches!(error, EnqueueError::HeadersTooLarge { size: 40_018, .. }), "{error}");
+    // Many small ones are large, too: each costs its length.
+    let job = (0..6_000).fold(Job::new(Length(String::new())), |job, _| job.header("", ""));
+    let error = supervisor.enqueue(job).expect_err("too many");
+    assert!(matches!(error, EnqueueError::HeadersTooLarge { .. }), "{error}");
 }
 
 #[test]

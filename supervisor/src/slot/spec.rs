@@ -1,0 +1,77 @@
+//! What a job asks for beyond its payload.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::scheduler::{JobOptions, OnTimeout, RetryOn};
+
+static PLAIN_OPTIONS: JobOptions = JobOptions {
+    retries: 0,
+    queue_timeout: None,
+    run_timeout: None,
+    timeout: None,
+    on_timeout: OnTimeout::Kill,
+    retry_on: RetryOn { worker_lost: true, failure: false, run_timeout: false },
+    retry_backoff: None,
+    retry_backoff_max: Duration::from_secs(30),
+    affinity: None,
+};
+
+/// What a job says about itself beyond its payload; jobs made alike share one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) options: JobOptions,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+/// A job's name and terms: the plain case costs no memory of its own.
+#[derive(Clone, Debug)]
+pub(crate) enum Spec {
+    /// Everything by default.
+    Plain(&'static str),
+    /// Anything else.
+    Rich(Arc<Terms>),
+}
+
+impl Spec {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Spec::Plain(name) => name,
+            Spec::Rich(terms) => &terms.name,
+        }
+    }
+
+    /// The call's name, to be kept.
+    pub(crate) fn owned_name(&self) -> Cow<'static, str> {
+        match self {
+            Spec::Plain(name) => Cow::Borrowed(name),
+            Spec::Rich(terms) => terms.name.clone(),
+        }
+    }
+
+    pub(super) fn options(&self) -> &JobOptions {
+        match self {
+            Spec::Plain(_) => &PLAIN_OPTIONS,
+            Spec::Rich(terms) => &terms.options,
+        }
+    }
+
+    pub(super) fn headers(&self) -> &[(String, String)] {
+        match self {
+            Spec::Plain(_) => &[],
+            Spec::Rich(terms) => &terms.headers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_options_are_the_defaults() {
+        assert_eq!(PLAIN_OPTIONS, JobOptions::default());
+    }
+}
