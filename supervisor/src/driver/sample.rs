@@ -17,11 +17,13 @@ impl Statm {
         Some(Statm { file: file.into(), page_bytes: rustix::param::page_size() as u64 })
     }
 
-    /// The resident memory now, in bytes; `None` once the process is gone.
+    /// The resident memory now, in bytes; `None` once the process is gone, or has given up its memory on its way
+    /// there: a dying worker must not look like the lightest of all.
     pub(super) fn rss_bytes(&self) -> Option<u64> {
         let mut text = [0u8; 128];
         let len = rustix::io::pread(&self.file, &mut text, 0).ok()?;
-        resident_pages(&text[..len])?.checked_mul(self.page_bytes)
+        let pages = resident_pages(&text[..len]).filter(|pages| *pages > 0)?;
+        pages.checked_mul(self.page_bytes)
     }
 }
 
@@ -46,6 +48,19 @@ mod tests {
         for garbage in [&b""[..], b"12", b"12 ", b"12 x 3", b"1 99999999999999999999 3"] {
             assert_eq!(resident_pages(garbage), None);
         }
+    }
+
+    /// A crash report said that the worker had held no memory at all: it was sampled between the release of its
+    /// memory and its end. A process that has ended and is not reaped shows the same.
+    #[test]
+    fn a_process_without_memory_has_no_sample() {
+        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        let mut child = std::process::Command::new("true").spawn().expect("a child");
+        let statm = Statm::open(child.id()).expect("/proc is mounted");
+        let pid = Pid::from_raw(child.id().cast_signed()).expect("a process id");
+        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).expect("it ends");
+        assert_eq!(statm.rss_bytes(), None);
+        child.wait().expect("reaped");
     }
 
     #[test]
