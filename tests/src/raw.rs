@@ -47,8 +47,14 @@ pub enum Step {
     Exit(i32),
     /// Closes its end of the link and lives on.
     CloseLink,
-    /// Starts a process that inherits the link, comes to the gate and stays.
-    Heir(PathBuf),
+    /// Starts a process that inherits the link, comes to the gate and stays: in the worker's process group, or in a
+    /// session of its own.
+    Heir {
+        /// The gate.
+        gate: PathBuf,
+        /// In a session of its own.
+        as_daemon: bool,
+    },
     /// Takes, starts and answers requests for ever; the answer is the payload.
     Serve,
     /// Does nothing any more.

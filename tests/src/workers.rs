@@ -1,6 +1,8 @@
 //! The test workers' programs.
 
-use ganger::{Builder, Program, Supervisor};
+use std::time::Duration;
+
+use ganger::{Builder, Program, RestartPolicy, Supervisor};
 
 use crate::calls::Manners;
 use crate::harness::{Feed, PATIENCE, Scratch};
@@ -56,4 +58,11 @@ pub fn online_with_feed(builder: Builder) -> (Supervisor, Feed) {
 pub fn started_with_feed(builder: Builder) -> (Supervisor, Feed) {
     let (supervisor, events) = builder.start_with_events().expect("started");
     (supervisor, Feed::new(events))
+}
+
+/// Every worker is replaced at once, as often as it takes.
+#[must_use]
+pub fn tireless() -> RestartPolicy {
+    let soon = Duration::from_millis(1);
+    RestartPolicy { backoff: soon, backoff_max: soon, ..RestartPolicy::unlimited() }
 }

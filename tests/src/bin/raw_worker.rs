@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use ganger_protocol::{
-    AnswerHead, Answered, EventHead, Frame, HEADER_LEN, Header, Kind, Limits, MAGIC, Page, Payload, Ready,
-    RequestHead, SupervisorHello, Time, ToWorker, Vitals, WorkerHello, receive_with_fds,
+    AnswerHead, Answered, EventHead, Frame, HEADER_LEN, Header, Kind, Limits, MAGIC, MarkMoved, Page,
+    Payload, Ready, RequestHead, SupervisorHello, Time, ToWorker, Vitals, WorkerHello, receive_with_fds,
 };
 use ganger_tests::arg::unpack;
 use ganger_tests::harness::{Arrival, arrive};
@@ -42,7 +45,7 @@ struct InHand {
 
 struct Life {
     link: Option<UnixStream>,
-    page: Page,
+    page: Arc<Page>,
     hello: SupervisorHello,
     in_hand: VecDeque<InHand>,
     next_slot: usize,
@@ -57,7 +60,14 @@ impl Life {
         // Standard input itself must not keep the link open.
         let null = File::open("/dev/null").expect("/dev/null");
         rustix::stdio::dup2_stdin(&null).expect("standard input replaced");
-        Life { link: Some(link), page, hello, in_hand: VecDeque::new(), next_slot: 0, present: Vec::new() }
+        Life {
+            link: Some(link),
+            page: Arc::new(page),
+            hello,
+            in_hand: VecDeque::new(),
+            next_slot: 0,
+            present: Vec::new(),
+        }
     }
 
     fn live(mut self, script: &Script) {
@@ -84,7 +94,7 @@ impl Life {
             Step::ReadBytes(count) => self.link().read_exact(&mut vec![0; *count]).expect("so many bytes"),
             Step::Take => while self.read_frame() != Kind::Request {},
             Step::Await(awaited) => while self.read_frame() != awaited.kind() {},
-            Step::Start => self.start(),
+            Step::Start => self.start().expect("not taken back"),
             Step::Answer(reply) => self.answer(reply),
             Step::Write(bytes) => self.write(bytes),
             Step::Events { count, bytes } => self.emit(*count, *bytes),
@@ -92,12 +102,8 @@ impl Life {
             Step::Signal(signal) => kill_process(getpid(), signal_of(*signal)).expect("sent"),
             Step::Exit(code) => std::process::exit(*code),
             Step::CloseLink => drop(self.link.take()),
-            Step::Heir(gate) => self.leave_heir(gate),
-            Step::Serve => loop {
-                self.step(&Step::Take);
-                self.step(&Step::Start);
-                self.step(&Step::Answer(Reply::echo()));
-            },
+            Step::Heir { gate, as_daemon } => self.leave_heir(gate, *as_daemon),
+            Step::Serve => self.serve(),
             Step::Hang => loop {
                 std::thread::park();
             },
@@ -163,14 +169,33 @@ impl Life {
         header.kind
     }
 
-    fn start(&mut self) {
+    fn serve(&mut self) {
+        let (page, heartbeat) = (Arc::clone(&self.page), u64::from(self.hello.heartbeat_millis));
+        std::thread::spawn(move || {
+            loop {
+                page.set_vitals(Vitals { beat: Time::now(), ..Vitals::default() });
+                std::thread::park_timeout(Duration::from_millis(heartbeat));
+            }
+        });
+        loop {
+            self.step(&Step::Take);
+            match self.start() {
+                Ok(()) => self.step(&Step::Answer(Reply::echo())),
+                // Taken back: forgotten.
+                Err(MarkMoved(_)) => drop(self.in_hand.pop_back()),
+            }
+        }
+    }
+
+    fn start(&mut self) -> Result<(), MarkMoved> {
         let slot = self.next_slot;
         self.next_slot = (slot + 1) % Page::SLOTS;
         let request = self.in_hand.back_mut().expect("a request in hand");
         request.slot = slot;
         self.page.occupy(slot, request.head.ordinal, Time::now());
-        let started = self.page.start(request.head.generation).expect("not taken back");
+        let started = self.page.start(request.head.generation).inspect_err(|_| self.page.vacate(slot))?;
         assert_eq!(started, request.head.ordinal, "requests are started in their order");
+        Ok(())
     }
 
     fn answer(&mut self, reply: &Reply) {
@@ -200,14 +225,19 @@ impl Life {
         }
     }
 
-    fn leave_heir(&mut self, gate: &std::path::Path) {
+    fn leave_heir(&mut self, gate: &Path, as_daemon: bool) {
         let link = self.link().try_clone().expect("one more descriptor");
-        Command::new(std::env::current_exe().expect("this program"))
-            .arg("heir")
-            .arg(gate)
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(link)))
-            .spawn()
-            .expect("an heir");
+        let this = std::env::current_exe().expect("this program");
+        let mut program = Command::new(if as_daemon { Path::new("setsid") } else { &this });
+        if as_daemon {
+            program.arg("--fork").arg(&this);
+        }
+        let mut heir =
+            program.arg("heir").arg(gate).stdin(Stdio::from(OwnedFd::from(link))).spawn().expect("an heir");
+        if as_daemon {
+            // The one in between ends at once.
+            heir.wait().expect("it ended");
+        }
     }
 }
 

@@ -1,0 +1,9 @@
+//! Every fault case, hit at an exact byte or mark by workers that speak the wire themselves; what a real library
+//! worker can show is shown with one as well.
+
+mod deaths;
+mod hosts;
+mod peers;
+mod replies;
+mod requests;
+mod starts;
