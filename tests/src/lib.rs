@@ -14,3 +14,8 @@ pub mod raw;
 pub mod runner;
 pub mod sim;
 pub mod workers;
+
+/// The README's code, so that it is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub mod readme {}

@@ -11,13 +11,18 @@ fn every_decision_is_listed() {
     let index = document("docs/adr/README.md");
     let files = fs::read_dir(repository().join("docs/adr")).expect("there are decisions");
     let names = files.map(|file| file.expect("readable").file_name().into_string().expect("text"));
-    let mut decisions: Vec<String> = names.filter(|name| name.ends_with(".md") && name != "README.md").collect();
+    let mut decisions: Vec<String> =
+        names.filter(|name| name.ends_with(".md") && name != "README.md").collect();
     decisions.sort();
     for (number, name) in (1..).zip(&decisions) {
         let heading = document(&format!("docs/adr/{name}"));
-        let title = heading.lines().next().and_then(|line| line.split_once(". ")).expect("a number and a title").1;
+        let title =
+            heading.lines().next().and_then(|line| line.split_once(". ")).expect("a number and a title").1;
         assert!(name.starts_with(&format!("{number:04}-")), "{name} is not the next number, {number}");
-        assert!(index.contains(&format!("[{title}]({name})")), "docs/adr/README.md does not list {name}: {title}");
+        assert!(
+            index.contains(&format!("[{title}]({name})")),
+            "docs/adr/README.md does not list {name}: {title}"
+        );
     }
     assert_eq!(index.matches(".md)").count(), decisions.len(), "docs/adr/README.md lists what is not there");
 }

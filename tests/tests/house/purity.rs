@@ -4,7 +4,19 @@ use crate::source::{Source, sources, words};
 
 /// What of the standard library the scheduler may use: values, no world.
 const STD: [&str; 14] = [
-    "array", "cmp", "collections", "fmt", "hash", "iter", "marker", "mem", "num", "ops", "option", "panic", "sync::Arc",
+    "array",
+    "cmp",
+    "collections",
+    "fmt",
+    "hash",
+    "iter",
+    "marker",
+    "mem",
+    "num",
+    "ops",
+    "option",
+    "panic",
+    "sync::Arc",
     "time::Duration",
 ];
 
@@ -17,8 +29,23 @@ const OWN: [&str; 2] = ["event", "scheduler"];
 /// Words that mean a clock, a file, a thread, another process, a global, or chance without a seed, although they may
 /// come without a path.
 const FORBIDDEN: [&str; 17] = [
-    "Instant", "SystemTime", "Mutex", "RwLock", "Condvar", "OnceLock", "LazyLock", "thread_local", "println", "eprintln",
-    "send_with_fds", "receive_with_fds", "read_into", "write_from", "File", "Command", "TcpStream",
+    "Instant",
+    "SystemTime",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "OnceLock",
+    "LazyLock",
+    "thread_local",
+    "println",
+    "eprintln",
+    "send_with_fds",
+    "receive_with_fds",
+    "read_into",
+    "write_from",
+    "File",
+    "Command",
+    "TcpStream",
 ];
 
 /// Beginnings of what a crate that it may use has, and it may not.
@@ -26,11 +53,13 @@ const FORBIDDEN_CALLS: [&str; 6] =
     ["Time::now", "JobId::random", "Rng::new(", "fastrand::u", "fastrand::f", "fastrand::shuffle"];
 
 /// Types with functions, which look like crates.
-const PRIMITIVE: [&str; 11] = ["bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "usize", "i64", "f64"];
+const PRIMITIVE: [&str; 11] =
+    ["bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "usize", "i64", "f64"];
 
 fn scheduler() -> impl Iterator<Item = Source> {
     let all = sources("supervisor/src/scheduler").into_iter().chain(sources("supervisor/src"));
-    let is_meant = |path: &str| path.starts_with("supervisor/src/scheduler/") || path == "supervisor/src/event.rs";
+    let is_meant =
+        |path: &str| path.starts_with("supervisor/src/scheduler/") || path == "supervisor/src/event.rs";
     all.filter(move |source| is_meant(&source.path) && !source.path.contains("/tests"))
 }
 
@@ -57,7 +86,10 @@ fn is_pure(root: &str, rest: &str, modules: &[String]) -> bool {
         "self" | "super" => true,
         // Modules that were brought in by a `use`, which was looked at where it stands.
         module if STD.contains(&module) => true,
-        other => [&CRATES[..], &PRIMITIVE].concat().contains(&other) || modules.iter().any(|module| module == other),
+        other => {
+            [&CRATES[..], &PRIMITIVE].concat().contains(&other)
+                || modules.iter().any(|module| module == other)
+        }
     }
 }
 
@@ -87,7 +119,8 @@ fn offences(source: &Source, modules: &[String]) -> Vec<String> {
 fn the_scheduler_is_pure() {
     let files: Vec<Source> = scheduler().collect();
     assert!(files.len() > 15, "the scheduler has moved");
-    let module = |source: &Source| source.path.rsplit('/').next().map(|name| name.trim_end_matches(".rs").to_owned());
+    let module =
+        |source: &Source| source.path.rsplit('/').next().map(|name| name.trim_end_matches(".rs").to_owned());
     let modules: Vec<String> = files.iter().filter_map(module).collect();
     let found: Vec<String> = files.iter().flat_map(|source| offences(source, &modules)).collect();
     assert!(found.is_empty(), "the scheduler is no longer pure:\n{}", found.join("\n"));

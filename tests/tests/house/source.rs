@@ -22,7 +22,10 @@ pub(crate) struct TestFunction {
 }
 
 pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a member of the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is a member of the workspace")
+        .to_owned()
 }
 
 pub(crate) fn document(path: &str) -> String {
@@ -70,7 +73,8 @@ impl Source {
     fn test_at(&self, lines: &[&str], place: usize) -> Option<TestFunction> {
         let signature = lines[place..].iter().find_map(|line| line.split_once("fn "))?.1;
         let name = signature.split('(').next()?.to_owned();
-        let above = lines[..place].iter().rev().take_while(|line| line.starts_with("///") || line.starts_with("#["));
+        let above =
+            lines[..place].iter().rev().take_while(|line| line.starts_with("///") || line.starts_with("#["));
         let mut doc: Vec<&str> = above.copied().collect();
         doc.reverse();
         Some(TestFunction { path: self.path.clone(), name, doc: doc.join("\n") })
@@ -90,7 +94,8 @@ pub(crate) fn tests() -> Vec<TestFunction> {
 }
 
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|character: char| !character.is_alphanumeric() && character != '_').filter(|word| !word.is_empty())
+    text.split(|character: char| !character.is_alphanumeric() && character != '_')
+        .filter(|word| !word.is_empty())
 }
 
 /// What stands between backticks.
