@@ -176,15 +176,26 @@ impl<T: Ticket> Scheduler<T> {
         while group.exits.front().is_some_and(|at| now.since(*at) > policy.window) {
             group.exits.pop_front();
         }
-        let allowed = policy.limit.map(|limit| limit as usize * group.wanted.max(1) as usize);
-        let name = Arc::clone(&group.name);
-        let (exits, is_degraded) = (group.exits.len(), group.degraded.is_some());
-        if allowed.is_some_and(|allowed| exits > allowed) {
-            let reason = format!("{exits} unexpected exits within {:?}; the last: {end}", policy.window);
-            self.degrade(index, reason.into());
+        let (name, is_degraded) = (Arc::clone(&group.name), group.degraded.is_some());
+        if let Some(excess) = self.excess(index, slot, policy) {
+            self.degrade(index, format!("{excess}; the last: {end}").into());
         } else if self.wants_workers() && !is_degraded {
             self.tell(Event::WorkerRestarting { group: name, slot, delay });
         }
+    }
+
+    /// Whether there were too many unexpected exits. Slow ones, such as workers that never say ready, do not fill
+    /// the window: what they may do in a row depends on whether anybody else serves.
+    fn excess(&self, index: GroupIndex, slot: u32, policy: &RestartPolicy) -> Option<String> {
+        let limit = policy.limit?;
+        let group = &self.groups[usize::from(index.0)];
+        let exits = group.exits.len();
+        if exits > limit as usize * group.wanted.max(1) as usize {
+            return Some(format!("{exits} unexpected exits within {:?}", policy.window));
+        }
+        let in_a_row = group.slots[slot as usize].failures;
+        (in_a_row > limit && !self.serves(index))
+            .then(|| format!("{in_a_row} unexpected exits in a row, and nobody else serves"))
     }
 
     fn degrade(&mut self, index: GroupIndex, reason: Arc<str>) {
@@ -242,9 +253,11 @@ impl<T: Ticket> Scheduler<T> {
 
     /// Whether the group is degraded and has nobody left who serves.
     pub(super) fn is_hopeless(&self, index: GroupIndex) -> bool {
-        let group = &self.groups[usize::from(index.0)];
-        let serves = |key: &WorkerKey| self.workers.get(*key).is_some_and(Worker::is_serving);
-        group.degraded.is_some() && !group.members.iter().any(serves)
+        self.groups[usize::from(index.0)].degraded.is_some() && !self.serves(index)
+    }
+
+    fn serves(&self, index: GroupIndex) -> bool {
+        self.members_where(index, Worker::is_serving).next().is_some()
     }
 
     /// Tells callers whether jobs for the group are of any use.

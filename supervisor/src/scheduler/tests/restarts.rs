@@ -20,6 +20,26 @@ fn a_group_whose_processes_cannot_be_killed_fails_its_jobs() {
     assert!(matches!(stage.outcomes.get(&1), Some(Outcome::NoWorkers { .. })), "{:?}", stage.outcomes);
 }
 
+/// P1, W4: workers that never say ready take so long to fail that they never filled the restart window, and the jobs
+/// waited for ever.
+#[test]
+fn workers_that_never_say_ready_do_not_keep_jobs_waiting_for_ever() {
+    let mut stage = Stage::new(GroupConfig::new("g", 2));
+    stage.enqueue(1, JobOptions::default());
+    let mut started = 0;
+    while stage.outcomes.is_empty() && started < 100 {
+        while let Some(worker) = stage.spawns.pop_front() {
+            started += 1;
+            stage.tell(Input::Spawned { worker, pid: started });
+        }
+        stage.pass(millis(31_000));
+        let born = |key: &WorkerKey| !stage.spawns.contains(key);
+        let killed: Vec<WorkerKey> = stage.scheduler.live_workers().filter(born).collect();
+        killed.into_iter().for_each(|worker| stage.die(worker));
+    }
+    assert!(matches!(stage.outcomes.get(&1), Some(Outcome::NoWorkers { .. })), "{started} were started");
+}
+
 /// The longest delay may be as long as one likes: probing, or a retry, then never comes, and nothing panics.
 #[test]
 fn delays_without_a_cap_do_not_overflow() {
