@@ -110,8 +110,11 @@ pub enum Pick {
     Affinity,
     /// A function of the candidates, which names one by its index; `None`, an index that is none, or a panic
     /// falls back to [`Pick::Balanced`].
-    Custom(Arc<dyn Fn(&[Candidate]) -> Option<usize> + Send + Sync>),
+    Custom(Arc<CustomPick>),
 }
+
+/// A pick policy of the user's own: from the candidates to the index of one of them.
+pub type CustomPick = dyn Fn(&[Candidate]) -> Option<usize> + Send + Sync;
 
 impl fmt::Debug for Pick {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

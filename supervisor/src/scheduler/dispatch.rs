@@ -218,7 +218,7 @@ impl<T: Ticket> Scheduler<T> {
             .map(|worker| worker.candidate())
             .collect();
         let lowest = lowest_rss(&eligible);
-        let mut ranked = eligible.clone();
+        let mut ranked = eligible;
         ranked.sort_by_key(|one| balanced_rank(one, lowest));
         let rank = |slot: u32| ranked.iter().position(|one| one.slot == slot);
         workers.iter().map(|worker| self.explain_worker(worker, rank(worker.slot))).collect()

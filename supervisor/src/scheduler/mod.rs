@@ -47,7 +47,7 @@ use ganger_protocol::Time;
 
 pub use action::Action;
 pub use config::{
-    Config, GroupConfig, GroupIndex, JobOptions, OnTimeout, Pick, PoisonPolicy, RestartPolicy, RetryOn,
+    Config, CustomPick, GroupConfig, GroupIndex, JobOptions, OnTimeout, Pick, PoisonPolicy, RestartPolicy, RetryOn,
 };
 pub use dispatch::{Explanation, Standing};
 pub use input::{Backlog, Input, Reply, SpawnFailure, Ticket};

@@ -258,7 +258,7 @@ impl<T: Ticket> Scheduler<T> {
             Input::Ready { capacity, wants_hard_kill, .. } => self.on_ready(key, capacity, wants_hard_kill),
             Input::Busy(_) => self.on_busy(key),
             Input::Answer { ordinal, epoch, ran, reply, .. } => {
-                self.on_answer(key, ordinal, epoch, ran, reply)
+                self.on_answer(key, ordinal, epoch, ran, reply);
             }
             Input::Goodbye(_) => self.on_goodbye(key),
             Input::Violation { reason, .. } => self.on_violation(key, &reason),
@@ -433,7 +433,7 @@ impl<T: Ticket> Scheduler<T> {
             }
             State::Stopping(rung) => self.climb(key, rung),
             State::Spawning | State::Starting | State::Ready | State::Busy | State::Draining { .. } => {
-                self.judge_culprits(key)
+                self.judge_culprits(key);
             }
         }
     }

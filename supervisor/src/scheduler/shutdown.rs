@@ -102,7 +102,7 @@ impl<T: Ticket> Scheduler<T> {
             let Some(job) = self.jobs.get(key) else { continue };
             match job.phase {
                 Phase::Queued | Phase::Waiting { .. } | Phase::Ending { .. } => {
-                    self.decide(key, Pending::ShuttingDown)
+                    self.decide(key, Pending::ShuttingDown);
                 }
                 Phase::Assigned { worker, .. } => self.take_back(worker),
             }
@@ -111,15 +111,15 @@ impl<T: Ticket> Scheduler<T> {
 
     /// The soft kill's patience is over: jobs settle, and the workers get the ladder.
     pub(super) fn patience_is_over(&mut self) {
-        self.end(KillCause::Overstayed, Step::Terminate);
+        self.end(&KillCause::Overstayed, Step::Terminate);
     }
 
     /// Everything ends now.
     pub(super) fn hard_kill(&mut self) {
-        self.end(KillCause::HardKill, Step::Warn);
+        self.end(&KillCause::HardKill, Step::Warn);
     }
 
-    fn end(&mut self, cause: KillCause, step: Step) {
+    fn end(&mut self, cause: &KillCause, step: Step) {
         if self.life == Life::Stopped {
             return;
         }

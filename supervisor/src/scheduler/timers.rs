@@ -290,7 +290,7 @@ mod tests {
         }
         let rest = drain(&mut timers, &mut ids, soon);
         assert!(rest.iter().all(|key| key % 1000 == 0));
-        assert_eq!((rest.len() + usize::from(first % 1000 == 0), timers.len()), (100, 0));
+        assert_eq!((rest.len() + usize::from(first.is_multiple_of(1000)), timers.len()), (100, 0));
     }
 
     #[test]
