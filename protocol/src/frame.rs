@@ -132,7 +132,7 @@ pub enum FrameError {
         place: &'static str,
     },
     /// The head is longer than the body, or than the limit.
-    #[error("a head of {head} bytes in a body of {body} (limit {MAX_HEAD})")]
+    #[error("a head of {head} bytes in a body of {body}; the limit is {MAX_HEAD} and the body")]
     Head {
         /// The head's announced length.
         head: usize,
@@ -140,7 +140,7 @@ pub enum FrameError {
         body: usize,
     },
     /// The payload is over the limit.
-    #[error("a payload of {length} bytes in {kind:?} (limit {limit})")]
+    #[error("{kind:?} with a payload of {length} bytes, over the limit of {limit}")]
     TooLarge {
         /// The message's kind.
         kind: Kind,

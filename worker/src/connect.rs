@@ -58,17 +58,21 @@ pub enum ConnectError {
     SupervisorGone,
     /// The supervisor speaks another version of the protocol.
     #[error(
-        "the supervisor speaks version {theirs} of ganger's protocol and this worker version {VERSION}: build both with the same release"
+        "the supervisor speaks version {theirs} of ganger's protocol and this worker version {VERSION}; build both with the same release of ganger"
     )]
     Version {
         /// The version that the supervisor speaks.
         theirs: u16,
     },
     /// What came first was no Hello.
-    #[error("the supervisor's first words are not understood: {0}")]
+    #[error(
+        "the supervisor's first words are not understood: {0}; build both with the same release of ganger"
+    )]
     Handshake(#[source] FrameError),
     /// The Hello came without the page and the bell.
-    #[error("the supervisor's Hello came with {count} descriptors, not {HELLO_FDS}")]
+    #[error(
+        "the supervisor's Hello came with {count} descriptors, not {HELLO_FDS}; build both with the same release of ganger"
+    )]
     Descriptors {
         /// How many came.
         count: usize,
@@ -77,7 +81,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Page(#[from] PageError),
     /// The system refused something.
-    #[error("the leash could not be {action}: {source}")]
+    #[error("the connection to the supervisor could not be {action}: {source}")]
     System {
         /// What was attempted.
         action: &'static str,
@@ -113,7 +117,7 @@ pub(crate) fn connect() -> Result<Arc<Link>, ConnectError> {
     let supervisor =
         named_parent().ok_or(not_a_worker("no supervisor has named itself in the environment"))?;
     let leash = take_leash()?;
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(system("tied to the parent"))?;
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(system("tied to the life of the parent"))?;
     if parent() != Some(supervisor) {
         // It died before the line above, which therefore comes too late for it.
         return Err(ConnectError::SupervisorGone);
@@ -139,10 +143,14 @@ fn take_leash() -> Result<OwnedFd, ConnectError> {
     if kind != Ok(FileType::Socket) {
         return Err(not_a_worker("standard input is not the supervisor's socket"));
     }
-    let leash = rustix::io::fcntl_dupfd_cloexec(stdin, LOWEST_FD).map_err(system("moved"))?;
+    let leash = rustix::io::fcntl_dupfd_cloexec(stdin, LOWEST_FD)
+        .map_err(system("moved away from standard input"))?;
     let null = OpenOptions::new().read(true).open("/dev/null");
-    let null = null.map_err(|source| ConnectError::System { action: "replaced by /dev/null", source })?;
-    rustix::stdio::dup2_stdin(&null).map_err(system("replaced by /dev/null"))?;
+    let null = null.map_err(|source| ConnectError::System {
+        action: "replaced by /dev/null on standard input",
+        source,
+    })?;
+    rustix::stdio::dup2_stdin(&null).map_err(system("replaced by /dev/null on standard input"))?;
     Ok(leash)
 }
 
@@ -155,7 +163,7 @@ pub(crate) fn greet(leash: OwnedFd, on_loss: OnLoss) -> Result<Arc<Link>, Connec
         say_hello(&leash)?;
     }
     let link = Link::new(leash, greeting?, on_loss)
-        .map_err(|source| ConnectError::System { action: "given its bells", source })?;
+        .map_err(|source| ConnectError::System { action: "given its eventfds", source })?;
     let link = Arc::new(link);
     sentry::post(&link).map_err(|source| ConnectError::System { action: "watched by a thread", source })?;
     Ok(link)

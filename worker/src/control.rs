@@ -198,7 +198,9 @@ pub enum EmitError {
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// The payload is over the limit for events.
-    #[error("an event of {length} bytes (limit {limit})")]
+    #[error(
+        "an event of {length} bytes is over the limit of {limit}; send less, or raise Builder::event_limit"
+    )]
     TooLarge {
         /// The payload's length in bytes.
         length: usize,
@@ -206,7 +208,7 @@ pub enum EmitError {
         limit: usize,
     },
     /// The name is too long.
-    #[error("an event's name of {length} bytes (limit {limit})")]
+    #[error("an event's name of {length} bytes is over the limit of {limit}; put the data into the payload")]
     NameTooLong {
         /// The name's length in bytes.
         length: usize,
@@ -214,7 +216,10 @@ pub enum EmitError {
         limit: usize,
     },
     /// The supervisor does not read as fast as this worker writes.
-    #[error("{pending_bytes} bytes wait to be read by the supervisor (limit {limit_bytes})")]
+    #[error(
+        "the event was not sent: {pending_bytes} bytes still wait to be read by the supervisor, and with {limit_bytes} \
+         nothing is added; emit less often"
+    )]
     Full {
         /// Unwritten bytes.
         pending_bytes: usize,
@@ -222,7 +227,7 @@ pub enum EmitError {
         limit_bytes: usize,
     },
     /// The worker has said goodbye, or lost its supervisor.
-    #[error("the worker has left its supervisor")]
+    #[error("the event was not sent: the worker has left its supervisor")]
     Left,
 }
 

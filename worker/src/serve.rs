@@ -28,16 +28,18 @@ use crate::session::{Outcome, Started, Violation};
 #[non_exhaustive]
 pub enum ServeError {
     /// The supervisor is gone. Only a worker inside another program's process lives to see this.
-    #[error("the supervisor is gone")]
+    #[error("the supervisor is gone, and this worker serves nobody any more")]
     SupervisorGone,
     /// The supervisor broke the protocol.
-    #[error("the supervisor broke the protocol: {0}")]
+    #[error("the supervisor broke the protocol: {0}; build both with the same release of ganger")]
     Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The leash could not be read or written.
     #[error("the link to the supervisor failed: {0}")]
     Io(#[source] io::Error),
     /// A thread could not be started.
-    #[error("a thread could not be started: {0}")]
+    #[error(
+        "a handler thread could not be started: {0}; lower the concurrency, or raise the limit on processes (ulimit -u)"
+    )]
     Thread(#[source] io::Error),
 }
 
