@@ -17,7 +17,7 @@ use crate::shared::Shared;
 use crate::slot::{JobSlot, Stage, Wake};
 use crate::{Completions, Work};
 
-/// An accepted job. It settles exactly once: with a [`Response`](crate::Response) or a
+/// An accepted job. It settles once, for good: with a [`Response`](crate::Response) or a
 /// [`JobError`](crate::JobError).
 ///
 /// Take the result in the way that suits: block in [`wait`](Handle::wait) or [`wait_timeout`](Handle::wait_timeout),

@@ -49,7 +49,7 @@
 //! A [`Supervisor`] keeps [groups](Group) of worker processes running. [Jobs](Job) are queued and given to ready
 //! workers, idle ones first, then those that use the least memory. A worker that crashes is replaced; its job is
 //! retried or fails with a report of the crash, and nothing else suffers. Every accepted job's [`Handle`] settles,
-//! exactly once, with a [`Response`] or a [`JobError`] that says what happened.
+//! once and for good, with a [`Response`] or a [`JobError`] that says what happened.
 //!
 //! | to | use |
 //! | --- | --- |

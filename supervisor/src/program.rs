@@ -223,7 +223,9 @@ fn beside(name: &OsStr, executable: &Path) -> Result<PathBuf, Unusable> {
             let reason = format!("there is no such file, nor {}; is it built?", above.display());
             Err(unusable(&sibling, &reason))
         }
-        None => Err(unusable(&sibling, "there is no such file")),
+        None => {
+            Err(unusable(&sibling, "there is no such file; is it built? cargo run builds only what it runs"))
+        }
     }
 }
 

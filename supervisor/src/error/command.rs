@@ -32,7 +32,7 @@ pub enum CommandError {
         limit: usize,
     },
     /// An event that is larger than events may be.
-    #[error("an event of {size} bytes is over the limit of {limit}")]
+    #[error("an event of {size} bytes is over the limit of {limit}; raise Builder::event_limit or send less")]
     TooLarge {
         /// Its size, in bytes.
         size: usize,

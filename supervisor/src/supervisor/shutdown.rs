@@ -27,7 +27,7 @@ impl SoftKill {
         SoftKill::default()
     }
 
-    /// How long it may take before it becomes a hard kill. Default
+    /// How long it may take before every handle settles and the workers get the kill ladder. Default
     /// [`Builder::soft_kill_deadline`](crate::Builder::soft_kill_deadline).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> SoftKill {
@@ -67,7 +67,8 @@ impl Ticket {
 /// The end.
 impl Supervisor {
     /// Ends well: nothing is accepted from now on, all accepted jobs are worked off, retries included, then the
-    /// workers leave. After the [deadline](crate::Builder::soft_kill_deadline) it becomes a hard kill. Calling it again
+    /// workers leave. After the [deadline](crate::Builder::soft_kill_deadline) every handle settles, and
+    /// workers that are still there get SIGTERM, the term grace, and SIGKILL. Calling it again
     /// changes nothing but the deadline, to a sooner one.
     pub fn soft_kill(&self) -> Ticket {
         self.soft_kill_with(SoftKill::new())
