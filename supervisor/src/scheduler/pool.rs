@@ -384,7 +384,7 @@ impl<T: Ticket> Scheduler<T> {
     /// Tells a worker that no further request comes. It leaves when it is done, or at the deadline by the ladder.
     pub(super) fn drain(&mut self, key: WorkerKey, deadline: Time) {
         let now = self.now;
-        let Some(worker) = self.workers.get_mut(key) else { return };
+        let Some(worker) = self.workers.get_mut(key).filter(|worker| worker.ended.is_none()) else { return };
         match worker.state {
             State::Spawning => self.stop(key, KillCause::Overstayed, Step::Kill),
             State::Starting | State::Ready | State::Busy => {

@@ -116,6 +116,17 @@ fn a_soft_kill_that_settles_waits_for_what_is_running_until_its_deadline() {
     assert_eq!(stage.scheduler.job_count(), 0);
 }
 
+/// A worker whose process had ended, and whose link was still open, was asked to leave; its end then counted as wanted.
+#[test]
+fn a_process_that_has_ended_is_not_asked_to_leave() {
+    let (mut stage, workers) = Stage::ready(GroupConfig::new("g", 1), 1);
+    stage.end_process(workers[0], ExitStatus::Signal(11));
+    stage.tell(Input::ShutdownWorker { worker: workers[0], grace: millis(1_000) });
+    assert_eq!(stage.count(|action| matches!(action, Action::Drain(_))), 0);
+    stage.pass(millis(200));
+    assert_eq!(stage.count(|action| matches!(action, Action::Tell(Event::WorkerRestarting { .. }))), 1);
+}
+
 /// W8, W9: a drained worker gets nothing new, its unstarted requests go back, and what it runs may end.
 #[test]
 fn a_drained_worker_finishes_what_it_runs_and_leaves() {
