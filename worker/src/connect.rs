@@ -1,8 +1,11 @@
 //! From a fresh process to a connected worker: the leash is recognized, moved out of the way, and read once.
 
+use std::ffi::CString;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,6 +120,7 @@ pub(crate) fn connect() -> Result<Arc<Link>, ConnectError> {
     let supervisor =
         named_parent().ok_or(not_a_worker("no supervisor has named itself in the environment"))?;
     let leash = take_leash()?;
+    take_name();
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(system("tied to the life of the parent"))?;
     if parent() != Some(supervisor) {
         // It died before the line above, which therefore comes too late for it.
@@ -127,6 +131,20 @@ pub(crate) fn connect() -> Result<Arc<Link>, ConnectError> {
 
 /// The supervisor that the environment names, if it is this process's parent. The variable is inherited by the
 /// processes that a worker starts, who have another parent and must not believe it.
+/// Gives the process its program's name back. A supervisor executes programs by descriptor, and the system calls such
+/// a process by the descriptor's number.
+fn take_name() {
+    let named_by_number =
+        rustix::thread::name().is_ok_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let name =
+        program.as_deref().and_then(Path::file_name).and_then(|name| CString::new(name.as_bytes()).ok());
+    if let Some(name) = name.filter(|_| named_by_number) {
+        // Only for people who look at a list of processes.
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
 fn named_parent() -> Option<u32> {
     let named = std::env::var(WORKER_ENV).ok()?.parse().ok()?;
     (parent() == Some(named)).then_some(named)

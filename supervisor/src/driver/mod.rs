@@ -13,6 +13,7 @@ mod bucket;
 mod config;
 mod courier;
 mod ear;
+mod executable;
 mod first;
 mod guard;
 mod intake;

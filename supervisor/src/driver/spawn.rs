@@ -19,6 +19,7 @@ use ganger_protocol::{
 use rustix::event::EventfdFlags;
 
 use super::config::{EnvironmentBase, GroupProgram};
+use super::executable::Executable;
 use super::output::Pipe;
 use super::process::Process;
 use super::sample::Statm;
@@ -57,6 +58,7 @@ pub(super) struct Newborn {
 /// All that is the same for every process of a group.
 pub(super) struct Blueprint {
     program: GroupProgram,
+    executable: Executable,
     group: Arc<str>,
     heartbeat_millis: u32,
     limits: Limits,
@@ -65,6 +67,7 @@ pub(super) struct Blueprint {
 impl Blueprint {
     pub(super) fn new(program: GroupProgram, group: &GroupConfig, limits: Limits) -> Blueprint {
         Blueprint {
+            executable: Executable::hold(&program.program),
             program,
             group: group.name.clone(),
             heartbeat_millis: u32::try_from(group.heartbeat.as_millis()).unwrap_or(u32::MAX),
@@ -100,8 +103,8 @@ impl Blueprint {
     }
 
     fn execute(&self, stdin: OwnedFd) -> Result<Child, SpawnFailure> {
-        let GroupProgram { program, args, env, cwd } = &self.program;
-        let mut command = Program::new(program);
+        let GroupProgram { args, env, cwd, .. } = &self.program;
+        let mut command = Program::new(self.executable.to_execute());
         if env.base == EnvironmentBase::Empty {
             command.env_clear();
         }
@@ -109,6 +112,7 @@ impl Blueprint {
             command.env_remove(name);
         }
         command
+            .arg0(self.executable.path())
             .args(args)
             .envs(env.set.iter().map(|(name, value)| (name, value)))
             .env(WORKER_ENV, std::process::id().to_string())
@@ -119,7 +123,7 @@ impl Blueprint {
         if let Some(cwd) = cwd {
             command.current_dir(cwd);
         }
-        command.spawn().map_err(|error| program_failure(program, cwd.as_deref(), &error))
+        command.spawn().map_err(|error| program_failure(self.executable.path(), cwd.as_deref(), &error))
     }
 }
 
