@@ -117,9 +117,9 @@ pub use map::{Map, MapResult, MapUnordered};
 pub use program::Program;
 pub use response::{JobResult, Response};
 pub use scheduler::{
-    Backlog, Candidate, Clock, CrashReport, Exit, ExitStatus, Explanation, GroupSnapshot, KillCause, Latency,
-    OnTimeout, Pick, PoisonPolicy, RestartPolicy, RetryOn, Standing, Started, Unrouted, WorkerSnapshot,
-    WorkerStatus,
+    Backlog, Candidate, Clock, CrashReport, CustomPick, Exit, ExitStatus, Explanation, GroupSnapshot,
+    KillCause, Latency, OnTimeout, Pick, PoisonPolicy, RestartPolicy, RetryOn, Standing, Started, Unrouted,
+    WorkerSnapshot, WorkerStatus,
 };
 pub use subscription::{Events, NoEvent};
 pub use supervisor::{SoftKill, Supervisor, Ticket};
