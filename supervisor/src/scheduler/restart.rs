@@ -177,7 +177,7 @@ impl<T: Ticket> Scheduler<T> {
             group.exits.pop_front();
         }
         let (name, is_degraded) = (Arc::clone(&group.name), group.degraded.is_some());
-        if let Some(excess) = self.excess(index, slot, policy) {
+        if let Some(excess) = self.excess(index, policy) {
             self.degrade(index, format!("{excess}; the last: {end}").into());
         } else if self.wants_workers() && !is_degraded {
             self.tell(Event::WorkerRestarting { group: name, slot, delay });
@@ -185,17 +185,17 @@ impl<T: Ticket> Scheduler<T> {
     }
 
     /// Whether there were too many unexpected exits. Slow ones, such as workers that never say ready, do not fill
-    /// the window: what they may do in a row depends on whether anybody else serves.
-    fn excess(&self, index: GroupIndex, slot: u32, policy: &RestartPolicy) -> Option<String> {
+    /// the window: when nobody serves, as many count that no healthy worker came between.
+    fn excess(&self, index: GroupIndex, policy: &RestartPolicy) -> Option<String> {
         let limit = policy.limit?;
         let group = &self.groups[usize::from(index.0)];
         let exits = group.exits.len();
         if exits > limit as usize * group.wanted.max(1) as usize {
             return Some(format!("{exits} unexpected exits within {:?}", policy.window));
         }
-        let in_a_row = group.slots[slot as usize].failures;
-        (in_a_row > limit && !self.serves(index))
-            .then(|| format!("{in_a_row} unexpected exits in a row, and nobody else serves"))
+        let wanted = group.slots.get(..group.wanted as usize)?;
+        let is_hollow = wanted.iter().all(|place| place.failures > limit) && !self.serves(index);
+        is_hollow.then(|| format!("more than {limit} unexpected exits in a row in every slot"))
     }
 
     fn degrade(&mut self, index: GroupIndex, reason: Arc<str>) {
