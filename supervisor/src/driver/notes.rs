@@ -16,9 +16,11 @@ pub(super) fn of_event(event: &Event) -> Option<(Level, String)> {
         }
         Event::WorkerBusy { .. } | Event::Custom { .. } | Event::Missed(_) => return None,
         Event::WorkerSuspected { worker } => {
-            (Level::Warn, format!("worker {worker} has not beaten for a while"))
+            (Level::Warn, format!("worker {worker} has missed heartbeats and gets nothing new for now"))
         }
-        Event::WorkerCleared { worker } => (Level::Info, format!("worker {worker} beats again")),
+        Event::WorkerCleared { worker } => {
+            (Level::Info, format!("worker {worker} beats again and is given work"))
+        }
         Event::WorkerKilled { worker, cause } => {
             (level_of(Some(cause), Level::Warn), format!("worker {worker} is killed: {cause}"))
         }
