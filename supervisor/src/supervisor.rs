@@ -215,7 +215,7 @@ impl Supervisor {
     /// many finish what they hold and leave.
     ///
     /// # Errors
-    /// [`CommandError::Workers`].
+    /// [`CommandError::Workers`], [`CommandError::Stopped`].
     pub fn resize(&self, workers: usize) -> Result<(), CommandError> {
         self.resize_index(GroupIndex(0), workers)
     }
@@ -223,7 +223,7 @@ impl Supervisor {
     /// As [`resize`](Supervisor::resize), for any group.
     ///
     /// # Errors
-    /// [`CommandError::UnknownGroup`], [`CommandError::Workers`].
+    /// [`CommandError::UnknownGroup`], [`CommandError::Workers`], [`CommandError::Stopped`].
     pub fn resize_group(&self, group: &str, workers: usize) -> Result<(), CommandError> {
         self.resize_index(self.group(group)?, workers)
     }
@@ -299,6 +299,9 @@ impl Supervisor {
     fn resize_index(&self, group: GroupIndex, workers: usize) -> Result<(), CommandError> {
         if !(1..=MAX_WORKERS).contains(&workers) {
             return Err(CommandError::Workers { workers, limit: MAX_WORKERS });
+        }
+        if self.join_timeout(Duration::ZERO) {
+            return Err(CommandError::Stopped);
         }
         self.shared().send(Command::Resize { group, workers: workers as u32 });
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
@@ -17,7 +18,7 @@ use super::spawn_error::temporary;
 use super::turn::{System, Turn};
 use super::worker::{Attention, Body, Life, Source, token};
 use crate::command::Command;
-use crate::scheduler::{GroupIndex, Input, SpawnFailure, WorkerKey};
+use crate::scheduler::{Backlog, GroupIndex, Input, SpawnFailure, WorkerKey};
 use crate::slot::JobSlot;
 
 impl Turn {
@@ -25,6 +26,8 @@ impl Turn {
         for _ in 0..COMMANDS_PER_TURN {
             let Ok(command) = self.shared.arrivals().try_recv() else { break };
             self.obey(command);
+            // At once, so that what its caller asks next finds it done.
+            self.release_held();
         }
         self.release_held();
     }
@@ -45,7 +48,7 @@ impl Turn {
                 }
                 let _ = reply.try_send(worker.is_some());
             }
-            Command::SoftKill { deadline, backlog } => self.held = Some((deadline, backlog)),
+            Command::SoftKill { deadline, backlog } => self.hold(deadline, backlog),
             Command::HardKill => {
                 self.held = None;
                 self.input(Input::HardKill);
@@ -74,11 +77,21 @@ impl Turn {
         slot.set_key(job);
     }
 
+    /// Of several soft kills that wait together the sooner deadline counts, and the backlog settles if any says so.
+    fn hold(&mut self, deadline: Duration, backlog: Backlog) {
+        self.held = Some(match self.held {
+            None => (deadline, backlog),
+            Some((other, Backlog::WorkOff)) => (deadline.min(other), backlog),
+            Some((other, Backlog::Settle)) => (deadline.min(other), Backlog::Settle),
+        });
+    }
+
     /// A soft kill begins when every job that was admitted before the gate closed has arrived: those are to be
     /// worked off, too.
     fn release_held(&mut self) {
-        let all_arrived = self.shared.admission.jobs() <= self.known_jobs;
-        if let Some((deadline, backlog)) = self.held.take_if(|_| all_arrived) {
+        let Some((deadline, backlog)) = self.held else { return };
+        if self.shared.admission.jobs() <= self.known_jobs {
+            self.held = None;
             self.input(Input::SoftKill { deadline, backlog });
         }
     }
