@@ -11,13 +11,20 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 ///
 /// # Panics
 /// When [`PATIENCE`] is over; the message says for `what` was waited.
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, look).unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain: {what}"))
+}
+
+/// As [`eventually`]; `None` when `patience` is over.
+pub(super) fn within<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
-            return found;
+            return Some(found);
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        if Instant::now() >= deadline {
+            return None;
+        }
         // Lets others run without keeping a core busy; nothing depends on how long it takes.
         thread::park_timeout(Duration::from_millis(1));
     }

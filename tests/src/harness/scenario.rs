@@ -15,8 +15,9 @@ use std::time::Duration;
 use rustix::fs::MemfdFlags;
 use rustix::process::{Signal, set_child_subreaper, set_parent_process_death_signal};
 
+use super::Watched;
+use super::eventually::within;
 use super::footprint::{Footprint, reap_orphans};
-use super::{Watched, eventually};
 
 /// Names the scenario in the process that is to run it.
 const SCENARIO_ENV: &str = "GANGER_TESTS_SCENARIO";
@@ -26,11 +27,13 @@ const SCENARIO_ENV: &str = "GANGER_TESTS_SCENARIO";
 pub struct Scenario {
     deadline: Duration,
     orphans: usize,
+    /// How long threads and descriptors of what was dropped have to go away.
+    patience: Duration,
 }
 
 impl Default for Scenario {
     fn default() -> Scenario {
-        Scenario { deadline: Duration::from_secs(60), orphans: 0 }
+        Scenario { deadline: Duration::from_secs(60), orphans: 0, patience: Duration::from_secs(5) }
     }
 }
 
@@ -61,9 +64,19 @@ impl Scenario {
     /// # Panics
     /// As [`scenario`].
     pub fn run<F: FnOnce()>(self, body: F) {
+        if let Err(failure) = self.verdict(body) {
+            panic!("{failure}");
+        }
+    }
+
+    /// How it went; in the scenario's own process it panics.
+    fn verdict<F: FnOnce()>(&self, body: F) -> Result<(), String> {
         let name = name_of::<F>();
         match std::env::var(SCENARIO_ENV) {
-            Ok(asked) if asked == name => self.run_here(body),
+            Ok(asked) if asked == name => {
+                self.run_here(body);
+                Ok(())
+            }
             _ => self.run_in_a_process(&name),
         }
     }
@@ -74,10 +87,10 @@ impl Scenario {
         set_child_subreaper(Some(rustix::process::getpid())).expect("a subreaper");
         let before = Footprint::now();
         body();
-        expect_nothing_left(&before, self.orphans);
+        self.expect_nothing_left(&before);
     }
 
-    fn run_in_a_process(&self, name: &str) {
+    fn run_in_a_process(&self, name: &str) -> Result<(), String> {
         let mut output = Output::new();
         let child = Command::new(std::env::current_exe().expect("the test's own binary"))
             .args([name, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"])
@@ -91,10 +104,25 @@ impl Scenario {
         let ended = wait_within(child, self.deadline);
         let text = output.text();
         match ended {
-            Ok(status) if status.success() && text.contains("1 passed") => {}
-            Ok(status) => panic!("scenario {name} failed ({status}); its output:\n{text}"),
-            Err(threads) => panic!("scenario {name} hangs; its threads:\n{threads}its output:\n{text}"),
+            Ok(status) if status.success() && text.contains("1 passed") => Ok(()),
+            Ok(status) => Err(format!("scenario {name} failed ({status}); its output:\n{text}")),
+            Err(threads) => Err(format!("scenario {name} hangs; its threads:\n{threads}its output:\n{text}")),
         }
+    }
+
+    /// No event tells when threads and descriptors of what was dropped are gone.
+    fn expect_nothing_left(&self, before: &Footprint) {
+        let mut reaped = 0;
+        let mut after = Footprint::now();
+        let settled = within(self.patience, || {
+            reaped += reap_orphans();
+            after = Footprint::now();
+            (after == *before && reaped == self.orphans).then_some(())
+        });
+        assert!(
+            settled.is_some(),
+            "something is left behind\nbefore: {before:#?}\nafter: {after:#?}\nreaped: {reaped}"
+        );
     }
 }
 
@@ -102,23 +130,6 @@ impl Scenario {
 fn name_of<F>() -> String {
     let name = type_name::<F>().trim_end_matches("::{{closure}}");
     name.split_once("::").map_or(name, |(_, path)| path).to_owned()
-}
-
-/// Threads and descriptors of what was dropped go away a moment later: no event tells when.
-fn expect_nothing_left(before: &Footprint, orphans: usize) {
-    let mut reaped = 0;
-    let mut after = Footprint::now();
-    let settled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        eventually("the process is as it was before", || {
-            reaped += reap_orphans();
-            after = Footprint::now();
-            (after == *before && reaped == orphans).then_some(())
-        });
-    }));
-    assert!(
-        settled.is_ok(),
-        "something is left behind\nbefore: {before:#?}\nafter: {after:#?}\nreaped: {reaped}"
-    );
 }
 
 fn wait_within(mut child: Child, deadline: Duration) -> Result<ExitStatus, String> {
@@ -160,5 +171,89 @@ impl Output {
         self.file.seek(SeekFrom::Start(0)).expect("its beginning");
         self.file.read_to_end(&mut bytes).expect("its contents");
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::thread;
+
+    use super::*;
+
+    fn impatient() -> Scenario {
+        Scenario { patience: Duration::from_millis(100), ..Scenario::default() }
+    }
+
+    fn leaves_something(verdict: Result<(), String>, what: &str) {
+        // In the scenario's own process it has panicked before this.
+        let failure = verdict.expect_err("it was not found");
+        assert!(failure.contains("something is left behind") && failure.contains(what), "{failure}");
+    }
+
+    #[test]
+    fn a_scenario_that_leaves_nothing_passes() {
+        scenario(|| {
+            let _file = File::open("/dev/null").expect("opened");
+            thread::spawn(|| ()).join().expect("ended");
+        });
+    }
+
+    #[test]
+    fn a_descriptor_left_open_is_found() {
+        leaves_something(impatient().verdict(|| std::mem::forget(File::open("/dev/zero"))), "/dev/zero");
+    }
+
+    #[test]
+    fn a_thread_left_running_is_found() {
+        let verdict = impatient().verdict(|| {
+            let forgetful = thread::Builder::new().name(String::from("forgotten"));
+            forgetful.spawn(thread::park).expect("spawned");
+        });
+        leaves_something(verdict, "forgotten");
+    }
+
+    #[test]
+    fn a_process_left_running_is_found() {
+        let verdict = impatient().verdict(|| {
+            Command::new("sleep").arg("10").spawn().expect("spawned");
+        });
+        leaves_something(verdict, "(sleep)");
+    }
+
+    #[test]
+    fn a_grandchild_left_running_is_found() {
+        let verdict = impatient().verdict(|| {
+            Command::new("sh").args(["-c", "sleep 10 & exit"]).status().expect("spawned");
+        });
+        leaves_something(verdict, "(sleep)");
+    }
+
+    #[test]
+    fn a_zombie_is_found() {
+        let verdict = impatient().verdict(|| {
+            let child = Command::new("true").spawn().expect("spawned");
+            Watched::new(child.id()).wait_end();
+        });
+        leaves_something(verdict, "reaped: 1");
+    }
+
+    #[test]
+    fn a_panic_is_a_failure() {
+        let failure = impatient().verdict(|| panic!("on purpose")).expect_err("it panics");
+        assert!(failure.contains("on purpose"), "{failure}");
+    }
+
+    #[test]
+    fn a_scenario_that_hangs_is_ended() {
+        let short = impatient().deadline(Duration::from_millis(300));
+        let failure = short
+            .verdict(|| {
+                loop {
+                    thread::park()
+                }
+            })
+            .expect_err("it hangs");
+        assert!(failure.contains("hangs; its threads:") && failure.contains("futex"), "{failure}");
     }
 }
