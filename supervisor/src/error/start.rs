@@ -1,10 +1,13 @@
 //! Why a supervisor could not be started.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A supervisor that could not be started. No process is left behind.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` shows the same sentence as `Display`, because that is what a `main` that returns the error prints.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// A value given to the builder makes no sense.
@@ -28,6 +31,12 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// A value given to a [`Builder`](crate::Builder) or [`Group`](crate::Group) that makes no sense.
