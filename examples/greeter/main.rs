@@ -5,6 +5,7 @@
 mod calls;
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use calls::{Greet, LANGUAGE, LEARNED, NameError, PONDERING, Ponder, Stumble};
@@ -14,11 +15,21 @@ use serde::de::DeserializeOwned;
 /// What every part of the tour gives.
 type Shown = Result<(), Box<dyn Error>>;
 
-fn main() -> Shown {
+fn main() -> ExitCode {
+    match tour() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tour() -> Shown {
     let program = Program::beside("greeter-worker");
     let (supervisor, events) = match Supervisor::builder(program).workers(2).start_with_events() {
         Err(error @ StartError::Program { .. }) => {
-            return Err(format!("{error}; build it with `cargo build --release --examples`").into());
+            return Err(format!("{error} `cargo build --release --examples` builds it.").into());
         }
         started => started?,
     };

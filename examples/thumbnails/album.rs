@@ -27,6 +27,8 @@ pub(crate) enum AlbumError {
         endings().join(", ")
     )]
     Empty { folder: PathBuf },
+    #[error("the thumbnails would replace the pictures themselves in {}; give another folder with --out", folder.display())]
+    Same { folder: PathBuf },
 }
 
 impl Album {
@@ -37,6 +39,9 @@ impl Album {
             return Err(AlbumError::Empty { folder: folder.to_owned() });
         }
         fs::create_dir_all(out).map_err(failed("made", out))?;
+        if fs::canonicalize(out).ok() == fs::canonicalize(folder).ok() {
+            return Err(AlbumError::Same { folder: folder.to_owned() });
+        }
         Ok(Album { pictures, folder: folder.to_owned(), out: out.to_owned() })
     }
 
@@ -46,7 +51,7 @@ impl Album {
 
     pub(crate) fn shrink(&self, place: usize, size: u32) -> Shrink {
         let name = &self.pictures[place];
-        Shrink { source: self.folder.join(name), target: self.out.join(name), size }
+        Shrink { source: self.folder.join(name).into(), target: self.out.join(name).into(), size }
     }
 
     pub(crate) fn out(&self) -> &Path {
@@ -128,14 +133,16 @@ pub(crate) const SPOILED: [(&str, Flaw); 8] = [
 
 /// What to paint: `good` pictures and the spoiled ones.
 pub(crate) fn samples(folder: &Path, good: u32) -> Vec<Paint> {
-    let sunsets = (0..good).map(|number| {
+    let skies = (0..good).map(|number| {
+        // By these names the spoiled ones come in the middle.
+        let time = if number < good / 2 { "dawn" } else { "sunset" };
         let extension = if number % 4 == 0 { "png" } else { "jpg" };
-        (format!("sunset-{number:03}.{extension}"), Flaw::None)
+        (format!("{time}-{number:03}.{extension}"), Flaw::None)
     });
     let spoiled = SPOILED.iter().map(|(name, flaw)| (String::from(*name), *flaw));
-    sunsets
+    skies
         .chain(spoiled)
         .zip(0..)
-        .map(|((name, flaw), number)| Paint { target: folder.join(name), number, flaw })
+        .map(|((name, flaw), number)| Paint { target: folder.join(name).into(), number, flaw })
         .collect()
 }

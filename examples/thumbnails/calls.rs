@@ -1,15 +1,17 @@
 //! What the supervisor asks of its workers. Both roles are built from these definitions.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 
 use ganger::Call;
 use serde::{Deserialize, Serialize};
 
 /// Make a small picture of a large one.
+///
+/// The two are paths; serde refuses those that are not UTF-8, but takes any `OsString`.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Shrink {
-    pub(crate) source: PathBuf,
-    pub(crate) target: PathBuf,
+    pub(crate) source: OsString,
+    pub(crate) target: OsString,
     /// The longer edge of the thumbnail, in pixels.
     pub(crate) size: u32,
 }
@@ -29,7 +31,7 @@ pub(crate) struct Thumbnail {
 /// Paint a sample picture into a file.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Paint {
-    pub(crate) target: PathBuf,
+    pub(crate) target: OsString,
     /// Which picture: the same number gives the same one.
     pub(crate) number: u32,
     pub(crate) flaw: Flaw,

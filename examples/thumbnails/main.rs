@@ -16,6 +16,7 @@ mod work;
 mod worker;
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -59,7 +60,8 @@ fn supervise(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         None => {
             let scratch = Scratch::new(if args.keep { Keep::Yes } else { Keep::No })?;
             let (supervisor, mut watch) = start(args)?;
-            if work::paint(&supervisor, &scratch.path, args.samples)? == Painted::Interrupted {
+            if work::paint(&supervisor, &mut watch, &scratch.path, args.samples)? == Painted::Interrupted {
+                eprintln!("interrupted before all samples were painted");
                 return Ok(ExitCode::from(tally::INTERRUPTED));
             }
             let out = args.out.clone().unwrap_or_else(|| scratch.path.join("thumbnails"));
@@ -92,7 +94,9 @@ fn shrink_all(
     watch.wait_complete(PATIENCE);
     let health = supervisor.health();
     let report = Report { album, tally: &tally, took, deaths: watch.deaths, healthy_at_start, health };
-    print!("{report}");
+    eprintln!();
+    // Who reads no further, as `head`, is no reason to fail.
+    let _ = std::io::stdout().write_all(report.to_string().as_bytes());
     supervisor.soft_kill().wait();
     tally.exit_code(album, expected)
 }

@@ -7,8 +7,10 @@ use image::{ImageError, ImageFormat, Rgb, RgbImage};
 
 use crate::calls::Flaw;
 
-const WIDTH: u32 = 960;
-const HEIGHT: u32 = 640;
+/// Small in a debug build, where codecs are many times slower.
+const WIDTH: u32 = if cfg!(debug_assertions) { 240 } else { 720 };
+const HEIGHT: u32 = WIDTH * 2 / 3;
+const SUN: f32 = WIDTH as f32 / 16.0;
 
 /// At the end of a file, it stands for a picture on which a native codec aborts.
 pub(crate) const ABORTS: &[u8] = b"a sample that aborts its reader";
@@ -47,7 +49,7 @@ fn paint(number: u32) -> RgbImage {
         if down > ridges[0][x as usize] {
             return Rgb(mix(zenith, [0.05; 3], 0.6));
         }
-        if (across - sun_x).powi(2) + (down - sun_y).powi(2) < 3600.0 {
+        if (across - sun_x).powi(2) + (down - sun_y).powi(2) < SUN * SUN {
             return Rgb(mix(horizon, [1.0; 3], 0.7));
         }
         Rgb(mix(zenith, horizon, down / HEIGHT as f32))

@@ -14,10 +14,11 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(what: &'static str, total: usize) -> Progress {
         let bar = ProgressBar::new(total as u64);
-        let look =
-            ProgressStyle::with_template("{prefix:>18} {bar:32.cyan/dim} {pos:>5}/{len} {per_sec:>9} {msg}")
-                .expect("the template is right")
-                .progress_chars("━╸─");
+        let look = ProgressStyle::with_template(
+            "{prefix:>17} {bar:32.cyan/dim} {pos:>5}/{len} {elapsed:>4} {wide_msg}",
+        )
+        .expect("the template is right")
+        .progress_chars("━╸─");
         bar.set_style(look);
         bar.set_prefix(what);
         Progress { bar, what }
@@ -40,6 +41,9 @@ impl Progress {
 
     pub(crate) fn finish(&self) {
         self.bar.abandon();
+        if !self.bar.is_hidden() {
+            eprintln!(); // the cursor is still in the bar's line
+        }
     }
 
     /// Where there is no terminal for a bar, four lines will do.

@@ -21,7 +21,6 @@ pub(crate) struct Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f)?;
         self.pictures(f)?;
         self.failures(f)?;
         self.poisoned(f)?;
@@ -86,7 +85,7 @@ impl Report<'_> {
         let (start, end) = (word(self.healthy_at_start), word(self.health.is_healthy()));
         match self.health.phase {
             Phase::Running => {
-                writeln!(f, "\nThe pool was {start} at the start and is {end} at the end; {replaced}.")?
+                writeln!(f, "\nThe pool was {start} at the start and is {end} at the end; {replaced}.")?;
             }
             _ => return writeln!(f, "\nInterrupted: the pool was told to stop."),
         }

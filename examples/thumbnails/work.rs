@@ -8,7 +8,7 @@ use std::time::Duration;
 use ganger::{Completions, CrashReport, EnqueueError, Job, JobId, JobResult, MapError, Supervisor};
 
 use crate::album::{Album, samples};
-use crate::calls::Shrink;
+use crate::calls::{Paint, Shrink};
 use crate::progress::Progress;
 use crate::tally::{Failed, Tally};
 use crate::watch::Watch;
@@ -26,10 +26,20 @@ pub(crate) enum Painted {
 }
 
 /// Paints the samples: a job for each, answered in any order.
-pub(crate) fn paint(supervisor: &Supervisor, folder: &Path, good: u32) -> Result<Painted, Box<dyn Error>> {
-    let samples = samples(folder, good);
+pub(crate) fn paint(
+    supervisor: &Supervisor,
+    watch: &mut Watch,
+    folder: &Path,
+    good: u32,
+) -> Result<Painted, Box<dyn Error>> {
+    // To paint a picture again does no harm.
+    let samples: Vec<Job<Paint>> =
+        samples(folder, good).into_iter().map(|paint| Job::new(paint).retries(2)).collect();
     let progress = Progress::new("painting samples", samples.len());
     for (_, result) in supervisor.map(samples).unordered().in_flight(IN_FLIGHT) {
+        for report in watch.new_deaths() {
+            progress.tell(&death(&report, "painting"));
+        }
         match result {
             Ok(_) => progress.step(),
             Err(MapError::Refused(EnqueueError::ShuttingDown { .. })) => return Ok(Painted::Interrupted),
@@ -114,15 +124,16 @@ impl<'a> Work<'a> {
         Job::new(self.album.shrink(place, self.size)).retries(2).run_timeout(Duration::from_secs(60))
     }
 
-    fn tell_death(&mut self, report: &CrashReport) {
-        let pictures: Vec<String> = report
-            .running
-            .iter()
-            .filter_map(|job| self.under_way.get(job))
-            .map(|place| self.album.name(*place))
-            .collect();
-        let with =
-            if pictures.is_empty() { String::from("idle") } else { format!("over {}", pictures.join(", ")) };
-        self.progress.tell(&format!("worker {} died {with}: {}", report.worker, report.exit.status));
+    fn tell_death(&self, report: &CrashReport) {
+        let places = report.running.iter().filter_map(|job| self.under_way.get(job));
+        let pictures: Vec<String> = places.map(|place| self.album.name(*place)).collect();
+        self.progress.tell(&death(report, &format!("over {}", pictures.join(", "))));
     }
+}
+
+/// One line for a worker's death, and what it was doing.
+fn death(report: &CrashReport, doing: &str) -> String {
+    let doing = if report.running.is_empty() { "idle" } else { doing };
+    let cause = report.killed.as_ref().map_or_else(String::new, |cause| format!(", because {cause}"));
+    format!("worker {} died {doing}: {}{cause}", report.worker, report.exit.status)
 }

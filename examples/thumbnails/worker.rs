@@ -19,7 +19,7 @@ fn shrink(Shrink { source, target, size }: Shrink, cx: &Context) -> Result<Thumb
     let file = fs::read(&source)?;
     crash_like_native_code(&file, cx.attempt());
     let thumbnail = decode(&file)?.thumbnail(size, size);
-    let bytes = save(&thumbnail, &target)?;
+    let bytes = save(&thumbnail, Path::new(&target))?;
     Ok(Thumbnail { source_bytes: file.len() as u64, bytes })
 }
 
@@ -38,7 +38,8 @@ fn decode(file: &[u8]) -> Result<DynamicImage, Failure> {
 
 /// Saves under another name first: an attempt that dies here leaves no half thumbnail behind.
 fn save(thumbnail: &DynamicImage, target: &Path) -> Result<u64, Failure> {
-    let unfinished = target.with_added_extension("unfinished");
+    let mut unfinished = target.as_os_str().to_owned();
+    unfinished.push(".unfinished");
     thumbnail.save_with_format(&unfinished, ImageFormat::from_path(target)?)?;
     let bytes = fs::metadata(&unfinished)?.len();
     fs::rename(&unfinished, target)?;
@@ -48,12 +49,12 @@ fn save(thumbnail: &DynamicImage, target: &Path) -> Result<u64, Failure> {
 /// Stands for a codec written in another language, which has no panics to catch.
 fn crash_like_native_code(file: &[u8], attempt: u16) {
     if file.ends_with(ABORTS) || (file.ends_with(ABORTS_ONCE) && attempt == 1) {
-        eprintln!("codec.c:1217: assertion `stride >= width' failed");
+        eprintln!("codec.c:1217: stride is less than width");
         std::process::abort();
     }
 }
 
 fn paint(Paint { target, number, flaw }: Paint, _cx: &Context) -> Result<(), Failure> {
-    fs::write(&target, sample(number, flaw, &target)?)?;
+    fs::write(&target, sample(number, flaw, Path::new(&target))?)?;
     Ok(())
 }
