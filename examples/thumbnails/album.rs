@@ -95,6 +95,17 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
+    /// What becomes of the samples.
+    pub(crate) fn fate(&self) -> String {
+        let path = self.path.display();
+        match self.is_kept {
+            true => format!("The samples are kept in {path}."),
+            false => {
+                format!("The samples in {path} are removed now, with all that is in it; --keep keeps them.")
+            }
+        }
+    }
+
     pub(crate) fn new(keep: Keep) -> Result<Scratch, AlbumError> {
         let path = std::env::temp_dir().join(format!("thumbnails-{}", std::process::id()));
         fs::create_dir_all(&path).map_err(failed("made", &path))?;

@@ -66,7 +66,9 @@ fn supervise(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
             }
             let out = args.out.clone().unwrap_or_else(|| scratch.path.join("thumbnails"));
             let album = Album::open(&scratch.path, &out)?;
-            Ok(shrink_all(&supervisor, &mut watch, &album, args, Expected::WhatWasSpoiled))
+            let code = shrink_all(&supervisor, &mut watch, &album, args, Expected::WhatWasSpoiled);
+            eprintln!("{}", scratch.fate());
+            Ok(code)
         }
     }
 }
