@@ -9,6 +9,7 @@
 
 pub mod arg;
 pub mod calls;
+pub mod chaos;
 pub mod harness;
 pub mod raw;
 pub mod runner;

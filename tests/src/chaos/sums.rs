@@ -1,0 +1,143 @@
+//! The ledger's sums, printed last.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::ledger::{Asked, Cancel, Clock, Deed, Ending, Interest, Killer, Ledger, Manner, Started};
+
+/// Counts of what happened, by name, in the order in which they are printed.
+#[derive(Debug, Default)]
+pub(crate) struct Sums {
+    lines: Vec<(&'static str, BTreeMap<String, u64>)>,
+    /// How late a clock's settlement was seen, at worst.
+    latest: Duration,
+}
+
+impl Sums {
+    pub(crate) fn of(ledger: &Ledger) -> Sums {
+        Sums {
+            lines: vec![
+                ("accepted", accepted(ledger)),
+                ("settled", settled(ledger)),
+                ("handlers", handlers(ledger)),
+                ("processes", processes(ledger)),
+            ],
+            latest: latest(ledger),
+        }
+    }
+}
+
+impl fmt::Display for Sums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, counts) in &self.lines {
+            let counts: Vec<String> =
+                counts.iter().map(|(what, count)| format!("{} {what}", grouped(*count))).collect();
+            writeln!(f, "{name:>10}: {}", counts.join(", "))?;
+        }
+        write!(
+            f,
+            "{:>10}: {:.1?} after its time at worst, as the submitters saw it (not judged)",
+            "a clock", self.latest
+        )
+    }
+}
+
+/// The number with its thousands set apart.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn counted(items: impl Iterator<Item = String>) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    items.for_each(|item| *counts.entry(item).or_insert(0) += 1);
+    counts
+}
+
+fn accepted(ledger: &Ledger) -> BTreeMap<String, u64> {
+    let traits = ledger.accepted.iter().flat_map(|one| {
+        let clocks = one.clocks;
+        [
+            Some("jobs"),
+            (one.retries > 0).then_some("with retries"),
+            (clocks.queue.or(clocks.run).or(clocks.total).is_some()).then_some("with clocks"),
+            (one.cancel == Cancel::Asked).then_some("cancelled by the submitter"),
+            (one.interest == Interest::Forgotten).then_some("forgotten"),
+            (one.asked == Asked::Fail).then_some("told to fail"),
+            (one.asked == Asked::Die).then_some("told to kill their worker"),
+        ]
+    });
+    counted(traits.flatten().map(str::to_owned))
+}
+
+fn settled(ledger: &Ledger) -> BTreeMap<String, u64> {
+    counted(ledger.settled.iter().map(|settled| match &settled.ending {
+        Ending::Replied(_) => String::from("replied"),
+        Ending::Failed(_) => String::from("failed"),
+        Ending::TimedOut { clock, started } => format!("timed out ({clock:?}, {})", said(*started)),
+        Ending::Cancelled { started } => format!("cancelled ({})", said(*started)),
+        Ending::Lost(death) => match death.killer {
+            Killer::SomeoneElse => String::from("worker lost"),
+            Killer::Supervisor => String::from("worker lost by the supervisor's kill"),
+        },
+        Ending::Poisoned(_) => String::from("poisoned"),
+        Ending::Odd(_) => String::from("otherwise"),
+    }))
+}
+
+fn said(started: Started) -> &'static str {
+    match started {
+        Started::No => "not started",
+        Started::Yes => "started",
+    }
+}
+
+fn handlers(ledger: &Ledger) -> BTreeMap<String, u64> {
+    let counts = ledger.marks.iter().flat_map(|mark| match mark.deed {
+        Deed::Start { attempt: 1, .. } => [Some("runs"), None],
+        Deed::Start { .. } => [Some("runs"), Some("further attempts")],
+        Deed::End { .. } => [Some("runs to the end"), None],
+        Deed::Collision { .. } => [Some("collisions"), None],
+        Deed::LastWords { .. } => [Some("suicides"), None],
+        Deed::Boot { .. } => [None, None],
+    });
+    counted(counts.flatten().map(str::to_owned))
+}
+
+fn processes(ledger: &Ledger) -> BTreeMap<String, u64> {
+    let counts = ledger.processes.iter().flat_map(|process| {
+        let end = process.end.as_ref();
+        let manner = end.map_or("without an end", |end| match end.manner {
+            Manner::Exited => "left as asked",
+            Manner::Crashed => "crashed",
+            Manner::WrittenOff => "written off",
+        });
+        let was_running = end.is_some_and(|end| !end.death.running.is_empty());
+        [Some("in all"), Some(manner), was_running.then_some("ended with a job running")]
+    });
+    counted(counts.flatten().map(str::to_owned))
+}
+
+/// Of jobs whose worker does not matter: those whose queue or total clock ran out.
+fn latest(ledger: &Ledger) -> Duration {
+    let jobs: std::collections::HashMap<_, _> = ledger.accepted.iter().map(|one| (one.job, one)).collect();
+    let lateness = |settled: &super::ledger::Settled| {
+        let Ending::TimedOut { clock, .. } = settled.ending else { return None };
+        let accepted = jobs.get(&settled.job)?;
+        let limit = match clock {
+            Clock::Queue => accepted.clocks.queue?,
+            Clock::Total => accepted.clocks.total?,
+            Clock::Run => return None,
+        };
+        Some(Duration::from_nanos(settled.at.saturating_sub(accepted.at)).saturating_sub(limit))
+    };
+    ledger.settled.iter().filter_map(lateness).max().unwrap_or_default()
+}
