@@ -47,7 +47,8 @@ use ganger_protocol::Time;
 
 pub use action::Action;
 pub use config::{
-    Config, CustomPick, GroupConfig, GroupIndex, JobOptions, OnTimeout, Pick, PoisonPolicy, RestartPolicy, RetryOn,
+    Config, CustomPick, GroupConfig, GroupIndex, JobOptions, OnTimeout, Pick, PoisonPolicy, RestartPolicy,
+    RetryOn,
 };
 pub use dispatch::{Explanation, Standing};
 pub use input::{Backlog, Input, Reply, SpawnFailure, Ticket};
@@ -146,7 +147,8 @@ impl<T: Ticket> Scheduler<T> {
     /// When there is no such group.
     pub fn enqueue(&mut self, now: Time, group: GroupIndex, ticket: T, enqueued: Time) -> JobKey {
         self.advance(now);
-        let enqueued = self.clock.inside(enqueued).min(self.now);
+        // It may be later than `now`, which is when the turn began: the job's clocks count from there all the same.
+        let enqueued = self.clock.inside(enqueued);
         self.accept(group, ticket, enqueued)
     }
 

@@ -103,3 +103,17 @@ fn a_retry_waits_for_the_end_of_the_attempt() {
     stage.answer(1);
     assert!(matches!(stage.outcomes[&1], Outcome::Replied { .. }));
 }
+
+/// J5: a job that came in the middle of a turn was taken to have come at the turn's beginning, and its clocks ran out
+/// that much too early.
+#[test]
+fn a_clock_counts_from_when_the_job_was_enqueued_not_from_when_the_turn_began() {
+    let (mut stage, _) = Stage::ready(GroupConfig::new("g", 1), 1);
+    let enqueued = stage.now + millis(40);
+    stage.scheduler.enqueue(stage.now, GroupIndex(0), Owner(1, timeout(50)), enqueued);
+    stage.act();
+    stage.pass(millis(89));
+    assert!(stage.outcomes.is_empty(), "{:?}", stage.outcomes);
+    stage.pass(millis(5));
+    assert!(matches!(stage.outcomes[&1], Outcome::TimedOut { clock: Clock::Total, .. }));
+}
