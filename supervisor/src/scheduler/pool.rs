@@ -283,13 +283,13 @@ impl<T: Ticket> Scheduler<T> {
         let Some(worker) = self.workers.get_mut(key) else { return };
         worker.pid = Some(pid);
         worker.beat_seen = now;
-        let name = Arc::clone(&worker.name);
-        match worker.state {
-            State::Spawning => {
-                worker.state = State::Starting;
-                self.tell(Event::WorkerSpawned { worker: name, pid });
-                self.arm_sampling();
-            }
+        let (name, state) = (Arc::clone(&worker.name), worker.state);
+        if state == State::Spawning {
+            worker.state = State::Starting;
+        }
+        self.tell(Event::WorkerSpawned { worker: name, pid });
+        match state {
+            State::Spawning => self.arm_sampling(),
             State::Stopping(_) => self.kill(key),
             State::Starting | State::Ready | State::Busy | State::Draining { .. } => {
                 debug_assert!(false, "spawned twice");

@@ -144,3 +144,19 @@ fn a_drained_worker_finishes_what_it_runs_and_leaves() {
     assert_eq!(stage.last_sent(2).to, heir);
     assert_eq!(stage.kills(), 0);
 }
+
+/// A worker that was to go before its process had begun was reported dead by a number that nobody had heard of.
+#[test]
+fn a_process_that_is_ended_as_soon_as_it_begins_is_announced_all_the_same() {
+    let mut stage = Stage::new(GroupConfig::new("g", 1));
+    let worker = stage.spawns.pop_front().expect("one is wanted");
+    stage.tell(Input::HardKill);
+    stage.tell(Input::Spawned { worker, pid: 77 });
+    let is_spawned =
+        |action: &Action<Owner>| matches!(action, Action::Tell(Event::WorkerSpawned { pid: 77, .. }));
+    assert_eq!((stage.count(is_spawned), stage.kills()), (1, 1));
+    stage.die(worker);
+    let is_crashed = |action: &Action<Owner>| matches!(action, Action::Tell(Event::WorkerCrashed { .. }));
+    assert_eq!(stage.count(is_crashed), 1);
+    assert!(stage.is_stopped());
+}
