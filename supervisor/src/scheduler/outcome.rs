@@ -244,9 +244,35 @@ impl fmt::Display for CrashReport {
         if let Some(cause) = &self.killed {
             write!(f, ", killed because {cause}")?;
         }
-        if let Some(line) = self.exit.stderr_tail.last() {
-            write!(f, "; its last words: {line}")?;
+        let words = last_words(&self.exit.stderr_tail);
+        if !words.is_empty() {
+            write!(f, "; its last words: {}", words.join(" "))?;
         }
         Ok(())
+    }
+}
+
+/// The lines that say most: of a panic those with its place and its message, which a note or a backtrace follows;
+/// else the last one.
+fn last_words(tail: &[String]) -> &[String] {
+    let panic = tail.iter().rposition(|line| line.contains(" panicked at "));
+    let (first, count) = panic.map_or((tail.len().saturating_sub(1), 1), |at| (at, 2));
+    &tail[first..tail.len().min(first + count)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last words of every worker that panicked were "run with `RUST_BACKTRACE=1` environment variable to display
+    /// a backtrace": true, and of no use.
+    #[test]
+    fn of_a_panic_the_message_is_told() {
+        let tail = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let panic = tail("starting\nthread 'main' panicked at src/main.rs:1:2:\nno lamp\nnote: run with …\nnote: more");
+        assert_eq!(last_words(&panic), ["thread 'main' panicked at src/main.rs:1:2:", "no lamp"]);
+        assert_eq!(last_words(&panic[..2]), ["thread 'main' panicked at src/main.rs:1:2:"]);
+        assert_eq!(last_words(&tail("one\nSegmentation fault")), ["Segmentation fault"]);
+        assert!(last_words(&[]).is_empty());
     }
 }
