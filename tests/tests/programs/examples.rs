@@ -1,0 +1,88 @@
+//! The examples do what they say, from their first line to their last process.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use ganger_tests::harness::{Scenario, Scratch, live_descendants};
+
+/// The example's program. `cargo test --workspace` has built it; alone, this package's tests have it built.
+fn example(name: &str) -> Command {
+    let directory = std::env::current_exe().expect("this test").with_file_name("../examples");
+    let program: PathBuf = directory.join(name);
+    if !program.exists() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "-q", "-p", "ganger-examples", "--examples"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().expect("cargo runs").success(), "the examples do not build");
+    }
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().expect("it runs");
+    let stdout = String::from_utf8(stdout).expect("text");
+    assert!(status.success(), "{status}\n{stdout}\n{}", String::from_utf8_lossy(&stderr));
+    assert!(live_descendants().is_empty(), "{:?}", live_descendants());
+    stdout
+}
+
+/// Should the examples have to be built first, that takes its time.
+fn patiently() -> Scenario {
+    Scenario::default().deadline(Duration::from_secs(300))
+}
+
+/// W3: one binary in both roles.
+#[test]
+fn hello() {
+    patiently().run(|| {
+        let text = run(example("hello").args(["Ada", "Grace"]));
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("Hello, world! (default-"), "{text}");
+        assert_eq!(lines[1..], ["Hello, Ada!", "Hello, Grace!"]);
+    });
+}
+
+/// Two binaries, and a tour of what they can do.
+#[test]
+fn greeter() {
+    patiently().run(|| {
+        let text = run(&mut example("greeter"));
+        let words = [
+            "a call       Hello, world!",
+            "a retry      attempt 2",
+            "a timeout ",
+            "a cancel ",
+            "too late ",
+            "an event ",
+        ];
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    });
+}
+
+/// J6, W14: the main example on pictures that it spoils itself: all but the spoiled ones get a thumbnail, those are
+/// told with their reasons, and the pool is as healthy at its end as at its start.
+#[test]
+fn thumbnails() {
+    patiently().run(|| {
+        let scratch = Scratch::new();
+        let mut program = example("thumbnails");
+        let text = run(program
+            .args(["--samples", "12", "--workers", "2", "--size", "32"])
+            .arg("--out")
+            .arg(scratch.path()));
+        let words = [
+            "done           13",
+            "failed          5",
+            "poisoned        2",
+            "healthy at the start and is healthy at the end",
+        ];
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        let made = std::fs::read_dir(scratch.path()).expect("the thumbnails").count();
+        assert_eq!(made, 13, "twelve good ones, and one on which the worker aborts only once: {text}");
+    });
+}

@@ -1,0 +1,4 @@
+//! Programs as a whole: the leash by which a supervisor's death ends its workers, and the examples.
+
+mod examples;
+mod leash;
