@@ -36,9 +36,9 @@ pub(crate) fn check(ledger: &Ledger) -> Vec<Breach> {
 fn settles_once(case: &Case<'_>) -> Option<Breach> {
     let job = case.accepted.job;
     match (case.accepted.interest, case.settled.len()) {
-        (Interest::Awaited, 1) | (Interest::Forgotten, 0) => None,
-        (Interest::Awaited, 0) => Some(Breach::NeverSettled { job }),
-        (Interest::Awaited, _) => Some(Breach::SettledTwice { job }),
+        (Interest::Awaited | Interest::CalledBack, 1) | (Interest::Forgotten, 0) => None,
+        (Interest::Awaited | Interest::CalledBack, 0) => Some(Breach::NeverSettled { job }),
+        (Interest::Awaited | Interest::CalledBack, _) => Some(Breach::SettledTwice { job }),
         (Interest::Forgotten, _) => Some(Breach::SettledUnasked { job }),
     }
 }
@@ -85,17 +85,28 @@ fn last_moment(docket: &Docket<'_>, run: &Run) -> u64 {
 
 fn runs_are_faithful(docket: &Docket<'_>, case: &Case<'_>) -> Vec<Breach> {
     let Accepted { job, payload, .. } = *case.accepted;
-    let settled_at = case.settled.iter().map(|settled| settled.at).min().unwrap_or(u64::MAX);
     let mut breaches = Vec::new();
     for run in case.runs.iter().map(|run| &docket.runs[*run]) {
         if run.payload != payload {
             breaches.push(Breach::WrongPayload { job, attempt: run.attempt });
         }
-        if run.start > settled_at {
-            breaches.push(Breach::RanAfterSettled { job, attempt: run.attempt });
+    }
+    let Some(settled) = case.settled.first() else { return breaches };
+    let late = case.runs.iter().map(|run| &docket.runs[*run]).filter(|run| run.start > settled.at);
+    let late = late.skip(usize::from(may_run_on(&settled.ending)));
+    breaches.extend(late.map(|run| Breach::RanAfterSettled { job, attempt: run.attempt }));
+    breaches
+}
+
+/// Whether the job may have been in a handler's hands when it settled: counted as started, with the handler's first
+/// line still to be written. What was never started is judged elsewhere.
+fn may_run_on(ending: &Ending) -> bool {
+    match ending {
+        Ending::TimedOut { .. } | Ending::Cancelled { .. } => true,
+        Ending::Replied(_) | Ending::Failed(_) | Ending::Lost(_) | Ending::Poisoned(_) | Ending::Odd(_) => {
+            false
         }
     }
-    breaches
 }
 
 /// Every attempt that was counted was a run, or may have been a hidden one.

@@ -64,6 +64,8 @@ pub(crate) enum Cancel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
     Awaited,
+    /// By a callback: its stamps are from the moment at which it was told.
+    CalledBack,
     /// The handle was dropped: the job is done all the same.
     Forgotten,
 }

@@ -142,7 +142,11 @@ impl Submitter<'_> {
             asked: plan.asked(),
             clocks: plan.clocks,
             cancel: if plan.cancel_after.is_some() { Cancel::Asked } else { Cancel::Never },
-            interest: if plan.way == Way::Nobody { Interest::Forgotten } else { Interest::Awaited },
+            interest: match plan.way {
+                Way::Completions | Way::Polling | Way::Waiting => Interest::Awaited,
+                Way::Callback => Interest::CalledBack,
+                Way::Nobody => Interest::Forgotten,
+            },
             poison_deaths: usize::from(poison_deaths),
         });
         self.cancel_later(&handle, plan.cancel_after);

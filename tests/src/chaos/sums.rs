@@ -1,10 +1,10 @@
 //! The ledger's sums, printed last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use super::ledger::{Asked, Cancel, Clock, Deed, Ending, Interest, Killer, Ledger, Manner, Started};
+use super::ledger::{Asked, Cancel, Clock, Deed, Ending, Interest, Killer, Ledger, Manner, Settled, Started};
 
 /// Counts of what happened, by name, in the order in which they are printed.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl fmt::Display for Sums {
         }
         write!(
             f,
-            "{:>10}: {:.1?} after its time at worst, as the submitters saw it (not judged)",
+            "{:>10}: {:.1?} after its time at worst, as callbacks were told (not judged)",
             "a clock", self.latest
         )
     }
@@ -126,12 +126,13 @@ fn processes(ledger: &Ledger) -> BTreeMap<String, u64> {
     counted(counts.flatten().map(str::to_owned))
 }
 
-/// Of jobs whose worker does not matter: those whose queue or total clock ran out.
+/// Of jobs whose worker does not matter, those whose queue or total clock ran out, and of those the ones whose
+/// submitter was told at once.
 fn latest(ledger: &Ledger) -> Duration {
-    let jobs: std::collections::HashMap<_, _> = ledger.accepted.iter().map(|one| (one.job, one)).collect();
-    let lateness = |settled: &super::ledger::Settled| {
+    let jobs: HashMap<_, _> = ledger.accepted.iter().map(|one| (one.job, one)).collect();
+    let lateness = |settled: &Settled| {
         let Ending::TimedOut { clock, .. } = settled.ending else { return None };
-        let accepted = jobs.get(&settled.job)?;
+        let accepted = jobs.get(&settled.job).filter(|one| one.interest == Interest::CalledBack)?;
         let limit = match clock {
             Clock::Queue => accepted.clocks.queue?,
             Clock::Total => accepted.clocks.total?,

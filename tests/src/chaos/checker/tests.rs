@@ -235,6 +235,20 @@ fn a_run_after_the_end() {
     forger.convict(&[Breach::RanAfterSettled { job: job(1), attempt: 2 }]);
 }
 
+/// The library had counted it as started; the handler's first line came later.
+#[test]
+fn a_cancelled_job_whose_handler_was_just_about_to_begin() {
+    let mut forger = Forger::new();
+    forger.accept(1).cancel = Cancel::Asked;
+    forger.settle(50, 1, Ending::Cancelled { started: Started::Yes });
+    forger.start(60, 2, 1, 1);
+    forger.end(61, 2, 1, 1);
+    forger.convict(&[]);
+    forger.start(70, 2, 1, 2);
+    forger.end(71, 2, 1, 2);
+    forger.convict(&[Breach::RanAfterSettled { job: job(1), attempt: 2 }]);
+}
+
 #[test]
 fn not_started_and_yet_it_ran() {
     let mut forger = Forger::new();
