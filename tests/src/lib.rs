@@ -10,8 +10,10 @@
 pub mod arg;
 pub mod calls;
 pub mod chaos;
+pub mod fuzz;
 pub mod harness;
 pub mod raw;
+pub mod rig;
 pub mod runner;
 pub mod sim;
 pub mod workers;

@@ -1,14 +1,17 @@
 //! Many schedules, over all cores, with a summary.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sim::{self, Options, Report};
 
 /// How many lines of a failed schedule are printed.
 const TAIL: usize = 80;
+
+/// A schedule takes a millisecond; one that takes this long never ends.
+const ENDLESS: Duration = Duration::from_secs(20);
 
 /// After so many failed schedules no more are begun.
 const ENOUGH: usize = 20;
@@ -76,6 +79,7 @@ struct Tally {
     jobs: AtomicU64,
     next: AtomicU64,
     failed: Mutex<Vec<Report>>,
+    finished: AtomicBool,
 }
 
 /// Runs the schedules, prints what came of them, and says whether all is well.
@@ -87,10 +91,16 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     }
     let begin = Instant::now();
     let tally = Tally::default();
+    let current: Vec<Current> = (0..arguments.threads).map(|_| Current::default()).collect();
     std::thread::scope(|scope| {
-        for _ in 0..arguments.threads {
-            scope.spawn(|| work(arguments, &tally));
+        let workers: Vec<_> =
+            current.iter().map(|current| scope.spawn(|| work(arguments, &tally, current))).collect();
+        let watchdog = scope.spawn(|| watch(&tally, &current));
+        for worker in workers {
+            let _ = worker.join();
         }
+        tally.finished.store(true, Relaxed);
+        watchdog.thread().unpark();
     });
     let mut failed = tally.failed.into_inner().unwrap_or_default();
     failed.sort_by_key(|report| report.seed);
@@ -114,12 +124,38 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn work(arguments: &Arguments, tally: &Tally) {
+/// Which schedule a thread runs, and how many it has run.
+#[derive(Default)]
+struct Current {
+    seed: AtomicU64,
+    count: AtomicU64,
+}
+
+/// Ends the program when a schedule does not: nothing inside it can say so any more.
+fn watch(tally: &Tally, current: &[Current]) {
+    let counts = || current.iter().map(|one| one.count.load(Relaxed)).collect::<Vec<u64>>();
+    let (mut before, mut since) = (counts(), Instant::now());
+    while !tally.finished.load(Relaxed) {
+        std::thread::park_timeout(Duration::from_secs(1));
+        let now = counts();
+        if now != before {
+            (before, since) = (now, Instant::now());
+        } else if since.elapsed() > ENDLESS && !tally.finished.load(Relaxed) {
+            let seeds: Vec<u64> = current.iter().map(|one| one.seed.load(Relaxed)).collect();
+            println!("seed {}: {}: a turn never ends (among the seeds {seeds:?})", seeds[0], sim::Check::LoopNeverSpins);
+            std::process::exit(1);
+        }
+    }
+}
+
+fn work(arguments: &Arguments, tally: &Tally, current: &Current) {
     loop {
         let index = tally.next.fetch_add(1, Relaxed);
         if index >= arguments.seeds || is_enough(tally) {
             return;
         }
+        current.seed.store(arguments.from + index, Relaxed);
+        current.count.fetch_add(1, Relaxed);
         let report = run_one(arguments, arguments.from + index);
         tally.schedules.fetch_add(1, Relaxed);
         tally.events.fetch_add(report.events, Relaxed);

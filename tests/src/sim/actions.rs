@@ -137,6 +137,8 @@ impl World {
             abandoned: None,
             cancel_sent: None,
             is_alone: self.ledger.jobs[index].is_suspect(),
+            may_be_alone: self.ledger.jobs[index].may_be_suspect(),
+            is_vague: !self.procs[proc].sort.is_truthful(),
         };
         let attempt = self.ledger.send(&mut self.court, now, attempt);
         let told = &mut self.procs[proc].told;
@@ -187,9 +189,12 @@ impl World {
         self.trace.note(now, 33, proc as u64, u64::from(mark.started.0), || format!("→ take back from process {proc}: {mark:?}"));
         self.procs[proc].told.generation = mark.generation;
         self.procs[proc].told.next_ordinal = mark.started.next();
+        let is_truthful = self.procs[proc].sort.is_truthful();
         let held = std::mem::take(&mut self.procs[proc].told.held);
         let (kept, back): (Vec<usize>, Vec<usize>) =
-            held.into_iter().partition(|attempt| self.ledger.attempts[*attempt].ordinal.is_started(mark.started));
+            held.into_iter().partition(|attempt| {
+                !is_truthful || self.ledger.attempts[*attempt].ordinal.is_started(mark.started)
+            });
         self.procs[proc].told.held = kept;
         for attempt in back {
             self.ledger.take_back(attempt, now);
@@ -271,7 +276,9 @@ impl World {
         let Some(proc) = self.find(worker, "a burial") else { return };
         self.trace.note(now, 40, proc as u64, 0, || format!("→ bury process {proc}"));
         self.check_burial(proc);
-        self.judge(proc);
+        if !self.procs[proc].told.is_judged {
+            self.judge(proc);
+        }
         let process = &mut self.procs[proc];
         process.desk.is_buried = true;
         process.down.close_writer();

@@ -6,7 +6,7 @@ use ganger::internals::{Backlog, GroupIndex, Input, JobOptions, OnTimeout, Ticke
 use ganger_protocol::{JobId, Time};
 
 use super::calendar::Happening;
-use super::ledger::{Overtime, Phase, Terms};
+use super::ledger::{Kinds, Overtime, Phase, Terms};
 use super::plan::Draft;
 use super::world::{JobFacts, World};
 
@@ -79,7 +79,7 @@ impl World {
 
     fn enqueue(&mut self) {
         let group = self.rng.usize(..self.groups.len());
-        if self.groups[group].refuses {
+        if self.groups[group].refuses || self.ledger.unsettled >= self.plan.queue_limit {
             return;
         }
         let mix = self.plan.mix;
@@ -173,9 +173,11 @@ impl World {
         let now = self.now();
         let Some(key) = self.jobs[job].key else { return };
         self.trace.note(now, 5, job as u64, 0, || format!("cancel job {job}"));
-        if !matches!(self.ledger.jobs[job].phase, Phase::Owes(_)) {
-            self.ledger.cancel(job);
-        }
+        let or = match self.ledger.jobs[job].phase {
+            Phase::InHand(attempt) | Phase::Between(attempt) => self.judged_kinds(self.ledger.attempts[attempt].proc),
+            Phase::Offered | Phase::Waiting { .. } | Phase::Owes(_) | Phase::MayOwe(_) | Phase::Settled => Kinds::NONE,
+        };
+        self.ledger.cancel(job, or);
         self.scheduler.handle_input(now, Input::Cancel(key));
     }
 
@@ -194,7 +196,20 @@ impl World {
         let now = self.now();
         if self.end.killed.is_none() {
             self.end.killed = Some(now);
-            self.ledger.settle_all();
+            let judged: Vec<Kinds> = (0..self.procs.len()).map(|proc| self.judged_kinds(proc)).collect();
+            self.ledger.settle_all(|attempt| judged[attempt.proc]);
+        }
+    }
+
+    /// How the jobs of a worker may have ended if the timers found it dead in this turn.
+    fn judged_kinds(&self, proc: usize) -> Kinds {
+        let grace = self.policy(proc).orphan_grace.min(self.policy(proc).kill_grace);
+        let told = &self.procs[proc].told;
+        let may_be = |at: Option<Time>| at.is_some_and(|at| self.now() >= at + grace);
+        if may_be(told.process_ended) || may_be(told.killed) {
+            Kinds::LOST.or(Kinds::POISONED).or(Kinds::TIMED_OUT)
+        } else {
+            Kinds::NONE
         }
     }
 }

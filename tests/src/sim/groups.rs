@@ -25,6 +25,9 @@ pub(crate) struct GroupModel {
     job_deaths: u32,
     pub(crate) slots: Vec<SlotModel>,
     last_probe: Option<Time>,
+    is_probe_free: bool,
+    /// Since when somebody idles while another holds requests ahead.
+    pub(crate) held_back_since: Option<Time>,
     /// When the last thing happened that moves the time of a replacement.
     pub(crate) changed: Time,
     limit: Option<u32>,
@@ -41,6 +44,8 @@ pub(crate) struct GroupModel {
 pub(crate) struct SlotModel {
     /// Unexpected exits in a row that certainly count.
     failures: u32,
+    /// Those that may count, since one of its workers certainly was healthy.
+    most_failures: u32,
     last_end: Option<Time>,
 }
 
@@ -71,6 +76,8 @@ impl GroupModel {
             job_deaths: 0,
             slots: Vec::new(),
             last_probe: None,
+            is_probe_free: false,
+            held_back_since: None,
             changed: now,
             limit: policy.limit,
             window: policy.window,
@@ -104,9 +111,14 @@ impl GroupModel {
         self.slot(slot).failures = 0;
     }
 
+    fn note_certain_health(&mut self, slot: u32) {
+        self.slot(slot).failures = 0;
+        self.slot(slot).most_failures = 0;
+    }
+
     pub(crate) fn note_answer(&mut self, slot: u32) {
         self.job_deaths = 0;
-        self.note_health(slot);
+        self.note_certain_health(slot);
     }
 
     /// A worker of the slot is gone.
@@ -119,24 +131,34 @@ impl GroupModel {
             }
             Fault::Own | Fault::Maybe | Fault::Nobody => fault,
         };
+        // A replacement for one that we ended ourselves need not wait for a probe's time.
+        self.is_probe_free |= matches!(fault, Fault::Nobody | Fault::Maybe);
         if slot >= self.wanted {
             self.exits_maybe.push(now);
             return;
         }
         let place = self.slot(slot);
-        place.last_end = Some(now);
+        place.last_end = None;
         match fault {
             Fault::Own => {
+                place.last_end = Some(now);
                 place.failures += 1;
+                place.most_failures += 1;
                 self.exits_sure.push(now);
                 self.exits_maybe.push(now);
             }
-            Fault::Maybe => self.exits_maybe.push(now),
+            Fault::Maybe => {
+                place.most_failures += 1;
+                self.exits_maybe.push(now);
+            }
             Fault::Job | Fault::Nobody => {}
         }
     }
 
     pub(crate) fn degrade(&mut self, now: Time) {
+        if self.degraded.is_none() {
+            self.is_probe_free = false;
+        }
         self.degraded.get_or_insert(now);
         self.last_probe = None;
         self.changed = now;
@@ -160,7 +182,8 @@ impl GroupModel {
         self.changed = now;
         if let Some(degraded) = self.degraded {
             let since = self.last_probe.replace(now).unwrap_or(degraded);
-            if now.since(since) < probe_pause {
+            let is_free = std::mem::take(&mut self.is_probe_free);
+            if now.since(since) < probe_pause && !is_free {
                 return Err(format!("a degraded group is probed {:?} after the last time", now.since(since)));
             }
             return Ok(());
@@ -177,6 +200,10 @@ impl GroupModel {
     /// Whether so many exits allow it to degrade.
     pub(crate) fn may_degrade(&self, now: Time, court: &Court) -> bool {
         let Some(limit) = self.limit else { return self.is_hopeless };
+        let in_a_row = self.slots.iter().any(|slot| slot.most_failures > limit);
+        if in_a_row {
+            return true;
+        }
         let recent = count_since(&self.exits_maybe, now, self.window + court.stopped_since(Time::ZERO));
         self.is_hopeless || self.was_resized || recent > limit as usize * self.wanted.max(1) as usize
     }

@@ -198,6 +198,10 @@ impl World {
     }
 
     fn heal(&mut self, proc: usize) {
+        if !self.procs[proc].sort.is_truthful() && self.procs[proc].is_alive() {
+            // Whatever it did to its page stays done.
+            return self.die(proc, ExitStatus::Signal(9));
+        }
         let process = &mut self.procs[proc];
         process.habits.overstays = false;
         if process.life == Life::Running {

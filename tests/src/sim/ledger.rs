@@ -51,8 +51,8 @@ pub(crate) enum Overtime {
 pub(crate) enum Phase {
     /// Still on its way to the supervisor.
     Offered,
-    /// In the queue: not to be sent before `from`, certainly due at `by`.
-    Waiting { from: Time, by: Time },
+    /// In the queue since `since`: not to be sent before `from`, certainly due at `by`.
+    Waiting { since: Time, from: Time, by: Time },
     /// Sent; this attempt is current.
     InHand(usize),
     /// This attempt ran out of time and the next waits for its end.
@@ -69,6 +69,7 @@ pub(crate) enum Phase {
 pub(crate) struct Kinds(pub(crate) u8);
 
 impl Kinds {
+    pub(crate) const NONE: Kinds = Kinds(0);
     pub(crate) const REPLIED: Kinds = Kinds(1);
     pub(crate) const FAILED: Kinds = Kinds(2);
     pub(crate) const TIMED_OUT: Kinds = Kinds(4);
@@ -170,6 +171,24 @@ impl Job {
         self.number <= self.terms.retries
     }
 
+    /// Whether it certainly may be sent.
+    pub(crate) fn is_due(&self, court: &Court, now: Time) -> bool {
+        match self.phase {
+            Phase::Waiting { since, by, .. } if by == since => true,
+            Phase::Waiting { since, by, .. } => by + court.stopped_since(since) <= now,
+            Phase::Offered
+            | Phase::InHand(_)
+            | Phase::Between(_)
+            | Phase::Owes(_)
+            | Phase::MayOwe(_)
+            | Phase::Settled => false,
+        }
+    }
+
+    fn waits_since_before(&self, now: Time) -> bool {
+        matches!(self.phase, Phase::Waiting { since, .. } if since < now)
+    }
+
     pub(crate) fn is_settled(&self) -> bool {
         self.phase == Phase::Settled
     }
@@ -199,6 +218,9 @@ pub(crate) struct Attempt {
     pub(crate) cancel_sent: Option<Time>,
     /// Its job was suspect when it was sent.
     pub(crate) is_alone: bool,
+    pub(crate) may_be_alone: bool,
+    /// Its worker lies: what really became of it may never be known.
+    pub(crate) is_vague: bool,
 }
 
 /// An attempt that nobody waits for.
@@ -272,7 +294,7 @@ impl Ledger {
             let at = enqueued + timeout + Duration::from_nanos(1);
             self.deadlines.insert((at, index), (WhichClock::Queue, usize::MAX));
         }
-        self.wait(index, now, now);
+        self.wait(index, now, [Duration::ZERO; 2]);
     }
 
     /// The supervisor sends it. Says which attempt this is.
@@ -300,6 +322,7 @@ impl Ledger {
                 });
             }
             Phase::MayOwe(_) => {}
+            Phase::InHand(old) | Phase::Between(old) if self.attempts[old].is_vague => {}
             Phase::InHand(old) | Phase::Between(old) => {
                 court.accuse(Check::ProofBeforeResend, || {
                     format!("job {index} was sent again although its attempt on process {} is not over", self.attempts[old].proc)
@@ -309,8 +332,9 @@ impl Ledger {
                 court.accuse(Check::OutcomeIsEarned, || format!("job {index} was sent in phase {:?}", job.phase));
             }
         }
-        let vague = job.is_number_vague && attempt.number + 1 == job.number;
-        court.demand(attempt.number == job.number || vague, Check::UnstartedLossIsFree, || {
+        let less = job.is_number_vague && attempt.number + 1 == job.number;
+        let more = self.is_held_vaguely(index) && attempt.number == job.number + 1;
+        court.demand(attempt.number == job.number || less || more, Check::UnstartedLossIsFree, || {
             format!("job {index} was sent as attempt {}, but it is its attempt {}", attempt.number, job.number)
         });
         let last = job.attempts.last().map_or(Epoch(0), |last| self.attempts[*last].epoch);
@@ -336,11 +360,27 @@ impl Ledger {
         }
         let older = self.waiting[job.group].range(..index).find(|older| {
             let older = &self.jobs[**older];
-            matches!(older.phase, Phase::Waiting { by, .. } if by < now) && !older.may_be_suspect()
+            // One that comes back in this very turn may come too late for what was decided before.
+            older.is_due(court, now)
+                && older.waits_since_before(now)
+                && !older.may_be_suspect()
         });
         court.demand(older.is_none(), Check::AgeKeepsItsPlace, || {
             format!("job {index} was sent before the older job {older:?}, which was due")
         });
+    }
+
+    /// Whether it is with a worker that lies.
+    fn is_held_vaguely(&self, index: usize) -> bool {
+        match self.jobs[index].phase {
+            Phase::InHand(attempt) | Phase::Between(attempt) => self.attempts[attempt].is_vague,
+            Phase::Offered | Phase::Waiting { .. } | Phase::Owes(_) | Phase::MayOwe(_) | Phase::Settled => false,
+        }
+    }
+
+    /// Whether it ever was.
+    fn was_held_vaguely(&self, index: usize) -> bool {
+        self.jobs[index].attempts.iter().any(|attempt| self.attempts[*attempt].is_vague)
     }
 
     /// The attempt with this epoch.
@@ -374,7 +414,7 @@ impl Ledger {
     }
 
     /// Knowledge: an answer to a request that the worker holds. The attempt is over.
-    pub(crate) fn answer(&mut self, court: &Court, now: Time, attempt: usize, answer: Answered) {
+    pub(crate) fn answer(&mut self, now: Time, attempt: usize, answer: Answered) {
         self.attempts[attempt].is_over = true;
         let index = self.attempts[attempt].job;
         match self.jobs[index].phase {
@@ -389,8 +429,12 @@ impl Ledger {
                 self.retry_or(index, wanted, Kinds::FAILED)
             }
         };
-        let ran_out = self.may_have_run_out(court, now, attempt);
+        let ran_out = self.may_have_run_out(now, attempt);
+        let is_vague = self.attempts[attempt].is_vague;
         match retry {
+            // It may have been taken back, for all that is known.
+            Retry::No(kinds) if is_vague => self.may_owe(index, kinds),
+            Retry::Yes if is_vague => self.may_owe(index, Kinds::NONE),
             // The clock may have been looked at first: then the answer is nobody's, and a retry is owed.
             Retry::No(kinds) if ran_out => self.may_owe(index, kinds),
             Retry::No(kinds) => self.owe(index, kinds),
@@ -398,11 +442,10 @@ impl Ledger {
         }
     }
 
-    fn may_have_run_out(&self, court: &Court, now: Time, attempt: usize) -> bool {
+    fn may_have_run_out(&self, now: Time, attempt: usize) -> bool {
         let Attempt { job, marked, .. } = self.attempts[attempt];
         let job = &self.jobs[job];
         let (Some(timeout), Some(marked)) = (job.terms.run_timeout, marked) else { return false };
-        let _ = court;
         job.terms.retry_run_timeout && job.has_retry_left() && now >= marked + timeout
     }
 
@@ -411,7 +454,7 @@ impl Ledger {
         self.attempts[attempt].is_over = true;
         let index = self.attempts[attempt].job;
         match self.jobs[index].phase {
-            Phase::InHand(current) if current == attempt => self.wait(index, now, now),
+            Phase::InHand(current) if current == attempt => self.wait(index, now, [Duration::ZERO; 2]),
             Phase::Between(old) if old == attempt => self.wait_for_retry(index, now),
             _ => {}
         }
@@ -429,16 +472,33 @@ impl Ledger {
             format!("job {index} was answered wholly by process {}, whose death came first", self.attempts[attempt].proc)
         });
         match self.jobs[index].phase {
-            Phase::InHand(current) if current == attempt => self.lose_current(index, now, loss),
+            Phase::InHand(current) if current == attempt => {
+                let ran_out = self.may_have_run_out(now, attempt);
+                self.lose_current(index, now, loss, ran_out);
+            }
             Phase::Between(old) if old == attempt && loss.is_unkillable => {
                 self.owe(index, Kinds::LOST.or(Kinds::TIMED_OUT));
             }
-            Phase::Between(old) if old == attempt => self.wait_for_retry(index, now),
+            Phase::Between(old) if old == attempt => self.lose_overtime(index, now, loss),
             _ => {}
         }
     }
 
-    fn lose_current(&mut self, index: usize, now: Time, loss: &Loss) {
+    /// Its time was over before its worker died: a retry follows, unless this was one death too many.
+    fn lose_overtime(&mut self, index: usize, now: Time, loss: &Loss) {
+        let job = &mut self.jobs[index];
+        job.deaths[0] += u8::from(loss.is_charged && loss.is_certain);
+        job.deaths[1] += u8::from(loss.is_charged || !loss.is_certain);
+        if job.deaths[0] >= job.terms.poison_deaths {
+            self.owe(index, Kinds::POISONED);
+        } else if job.deaths[1] >= job.terms.poison_deaths {
+            self.may_owe(index, Kinds::POISONED);
+        } else {
+            self.wait_for_retry(index, now);
+        }
+    }
+
+    fn lose_current(&mut self, index: usize, now: Time, loss: &Loss, ran_out: bool) {
         let job = &mut self.jobs[index];
         if !loss.is_certain {
             return self.lose_somehow(index);
@@ -452,7 +512,7 @@ impl Ledger {
             } else if job.losses[1] >= most {
                 self.may_owe_poison(index)
             } else {
-                self.wait(index, now, now)
+                self.wait(index, now, [Duration::ZERO; 2])
             };
         }
         job.deaths[0] += u8::from(loss.is_charged);
@@ -461,13 +521,16 @@ impl Ledger {
             return self.owe(index, Kinds::POISONED);
         }
         if loss.is_unkillable {
-            return self.owe(index, Kinds::LOST);
+            return self.owe(index, Kinds::LOST.or(Kinds::TIMED_OUT));
         }
         let wanted = job.terms.retry_lost;
         let vague = job.deaths[1] >= job.terms.poison_deaths;
         match self.retry_or(index, wanted, Kinds::LOST) {
+            // Its clock may have run out without a word: then a retry follows.
+            Retry::No(kinds) if ran_out => self.may_owe(index, kinds.or(Kinds::POISONED)),
             Retry::No(kinds) if vague => self.owe(index, kinds.or(Kinds::POISONED)),
             Retry::No(kinds) => self.owe(index, kinds),
+            Retry::Yes if vague => self.may_owe(index, Kinds::POISONED),
             Retry::Yes => self.wait_for_retry(index, now),
         }
     }
@@ -477,7 +540,7 @@ impl Ledger {
         let job = &mut self.jobs[index];
         job.deaths[1] += 1;
         job.losses[1] += 1;
-        let mut kinds = Kinds::LOST.or(Kinds::SHUTTING_DOWN);
+        let mut kinds = Kinds::LOST.or(Kinds::SHUTTING_DOWN).or(Kinds::NO_WORKERS);
         let most = job.terms.poison_losses + job.terms.poison_deaths;
         if job.deaths[1] >= job.terms.poison_deaths || job.losses[1] >= most {
             kinds = kinds.or(Kinds::POISONED);
@@ -502,10 +565,12 @@ impl Ledger {
     }
 
     /// Knowledge: its owner cancels it. False if it had ended before.
-    pub(crate) fn cancel(&mut self, index: usize) -> bool {
+    ///
+    /// `or`: how else it may have ended already, if its worker may have been judged in this turn.
+    pub(crate) fn cancel(&mut self, index: usize, or: Kinds) -> bool {
         match self.jobs[index].phase {
             Phase::Waiting { .. } | Phase::InHand(_) | Phase::Between(_) => {
-                self.owe(index, Kinds::CANCELLED);
+                self.owe(index, Kinds::CANCELLED.or(or));
                 true
             }
             Phase::MayOwe(kinds) => {
@@ -534,12 +599,17 @@ impl Ledger {
     }
 
     /// Knowledge: everything ends now.
-    pub(crate) fn settle_all(&mut self) {
+    ///
+    /// `or`: how else a job may have ended already, if its worker may have been judged in this turn.
+    pub(crate) fn settle_all(&mut self, or: impl Fn(&Attempt) -> Kinds) {
         self.settle_waiting();
         self.is_killed = true;
         for index in 0..self.jobs.len() {
             match self.jobs[index].phase {
-                Phase::InHand(_) => self.owe(index, Kinds::SHUTTING_DOWN),
+                Phase::InHand(attempt) => {
+                    let or = or(&self.attempts[attempt]);
+                    self.owe(index, Kinds::SHUTTING_DOWN.or(or));
+                }
                 Phase::MayOwe(kinds) => self.owe(index, kinds.or(Kinds::SHUTTING_DOWN)),
                 Phase::Offered
                 | Phase::Waiting { .. }
@@ -556,9 +626,9 @@ impl Ledger {
         (!self.attempts[last].is_over).then_some(last)
     }
 
-    fn wait(&mut self, index: usize, from: Time, by: Time) {
+    fn wait(&mut self, index: usize, since: Time, delay: [Duration; 2]) {
         let job = &mut self.jobs[index];
-        job.phase = Phase::Waiting { from, by };
+        job.phase = Phase::Waiting { since, from: since + delay[0], by: since + delay[1] };
         self.waiting[job.group].insert(index);
         if self.is_settling {
             self.owe(index, Kinds::SHUTTING_DOWN);
@@ -573,7 +643,7 @@ impl Ledger {
             first.saturating_mul(1 << exponent).min(job.terms.backoff_max)
         });
         let late = if delay.is_zero() { Duration::ZERO } else { PRECISION };
-        self.wait(index, now + delay.mul_f64(0.799), now + delay.mul_f64(1.201) + late);
+        self.wait(index, now, [delay.mul_f64(0.799), delay.mul_f64(1.201) + late]);
     }
 
     fn owe(&mut self, index: usize, kinds: Kinds) {
@@ -600,12 +670,13 @@ impl Ledger {
         self.check_phase(court, now, index, claim);
         self.check_started(court, index, claim);
         self.check_claim(court, now, index, claim);
+        let is_vague = self.was_held_vaguely(index);
         let job = &mut self.jobs[index];
         self.waiting[job.group].remove(&index);
         self.unsent[job.group].remove(&index);
         job.phase = Phase::Settled;
         job.settled = Some(now);
-        job.said_no = claim.started() == Some(false);
+        job.said_no = claim.started() == Some(false) && !is_vague;
         self.unsettled -= 1;
     }
 
@@ -614,7 +685,11 @@ impl Ledger {
         let kind = claim.kind();
         let allowed = match job.phase {
             // A clock that is due may be looked at before what else happened in the turn.
-            Phase::Owes(kinds) | Phase::MayOwe(kinds) => kinds.has(kind) || kind == Kinds::TIMED_OUT,
+            Phase::Owes(kinds) | Phase::MayOwe(kinds) => {
+                let is_end = kind == Kinds::SHUTTING_DOWN && self.may_be_killed;
+                kinds.has(kind) || kind == Kinds::TIMED_OUT || is_end
+            }
+            _ if self.is_held_vaguely(index) => true,
             Phase::Waiting { .. } | Phase::InHand(_) | Phase::Between(_) => match claim {
                 Claim::TimedOut { .. } => true,
                 Claim::NoWorkers { .. } => !matches!(job.phase, Phase::InHand(_)),
@@ -635,7 +710,9 @@ impl Ledger {
             Claim::TimedOut { .. } | Claim::Cancelled { .. } | Claim::ShuttingDown { .. } => Check::OutcomeIsEarned,
         };
         let check = match job.phase {
-            Phase::Waiting { .. } if matches!(claim, Claim::Lost | Claim::Failed { .. }) => Check::RetriesAreGiven,
+            Phase::Waiting { .. } if matches!(claim, Claim::Lost | Claim::Failed { .. }) => {
+                Check::RetriesAreGiven
+            }
             Phase::Owes(kinds) if kinds == Kinds::POISONED => Check::PoisonAtItsCount,
             _ => check,
         };
@@ -646,12 +723,14 @@ impl Ledger {
 
     fn check_started(&self, court: &mut Court, index: usize, claim: &Claim) {
         let job = &self.jobs[index];
-        let vague = job.is_number_vague || job.attempts.iter().any(|one| !self.attempts[*one].said.is_empty());
+        if self.was_held_vaguely(index) {
+            return;
+        }
         match claim.started() {
             Some(false) => court.demand(job.starts == 0, Check::StartedNoIsTrue, || {
                 format!("job {index} ended as {claim:?}, but its handler was called {} times", job.starts)
             }),
-            Some(true) => court.demand(job.starts > 0 || vague, Check::StartedYesIsTrue, || {
+            Some(true) => court.demand(job.starts > 0, Check::StartedYesIsTrue, || {
                 format!("job {index} ended as {claim:?}, but its handler was never called")
             }),
             None => {}
@@ -664,7 +743,7 @@ impl Ledger {
             Claim::Replied { said, number } | Claim::Failed { said, number } => {
                 let last = job.attempts.last().map(|last| &self.attempts[*last]);
                 let genuine = last.is_some_and(|last| {
-                    last.number == *number && last.said.iter().any(|(hash, _)| hash == said)
+                    last.is_vague || (last.number == *number && last.said.iter().any(|(hash, _)| hash == said))
                 });
                 court.demand(genuine, Check::ReplyIsGenuine, || {
                     format!("job {index} ended as {claim:?}, which its current attempt never said: {last:?}")
@@ -682,6 +761,9 @@ impl Ledger {
     }
 
     fn check_clock(&self, court: &mut Court, now: Time, index: usize, clock: WhichClock) {
+        if clock != WhichClock::Total && self.was_held_vaguely(index) {
+            return;
+        }
         let job = &self.jobs[index];
         let due = match clock {
             WhichClock::Queue => job.terms.queue_timeout.map(|timeout| job.enqueued + timeout),
@@ -727,7 +809,7 @@ impl Ledger {
                 }
                 Phase::MayOwe(_) => {
                     let delay = self.jobs[index].terms.backoff_max.mul_f64(1.201) + PRECISION;
-                    self.wait(index, now, now + delay);
+                    self.wait(index, now, [Duration::ZERO, delay]);
                 }
                 Phase::Offered
                 | Phase::Waiting { .. }
@@ -746,7 +828,7 @@ impl Ledger {
     fn check_cancel(&mut self, court: &mut Court, now: Time, attempt: usize) {
         let Attempt { job: index, marked, .. } = self.attempts[attempt];
         let job = &mut self.jobs[index];
-        if job.phase != Phase::InHand(attempt) {
+        if job.phase != Phase::InHand(attempt) || self.attempts[attempt].is_vague {
             return;
         }
         let due = marked.and_then(|at| job.terms.run_timeout.map(|timeout| at + timeout));
@@ -778,8 +860,15 @@ impl Ledger {
         let job = &self.jobs[index];
         let met = match clock {
             WhichClock::Total => job.is_settled(),
-            WhichClock::Queue => job.is_settled() || job.first_start.is_some(),
-            WhichClock::Run => job.is_settled() || self.attempts[attempt].is_over || self.is_between(now, index, attempt),
+            WhichClock::Queue => job.is_settled() || job.first_start.is_some() || self.is_held_vaguely(index),
+            WhichClock::Run => {
+                job.is_settled()
+                    || self.attempts[attempt].is_over
+                    || self.attempts[attempt].is_vague
+                    // Its handler was in time; the answer is on its way.
+                    || !self.attempts[attempt].is_running
+                    || self.is_between(now, index, attempt)
+            }
         };
         court.demand(met, Check::DeadlinesAreMet, || {
             format!("job {index}'s {clock:?} clock ran out at {at:?}, and at {now:?} it is {:?}", self.jobs[index].phase)
@@ -817,6 +906,8 @@ pub(crate) enum Answered {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loss {
     pub(crate) is_started: bool,
+    /// Its handler was at work when the worker died.
+    pub(crate) was_running: bool,
     /// It ran when the worker died, and we did not kill it.
     pub(crate) is_charged: bool,
     pub(crate) is_by_us: bool,

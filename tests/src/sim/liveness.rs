@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::caller::Command;
 use super::check::Check;
-use super::ledger::Phase;
 use super::world::World;
 
 /// How long a window may be held back while somebody idles.
@@ -22,6 +21,7 @@ impl World {
         for proc in self.live.clone() {
             self.check_ladder(proc);
             self.check_unrouted(proc);
+            self.procs[proc].told.just_answered.clear();
         }
         for group in 0..self.groups.len() {
             self.check_idle_workers(group);
@@ -40,6 +40,9 @@ impl World {
         let snapshot = self.scheduler.snapshot();
         for (group, shown) in snapshot.groups.iter().enumerate() {
             let waiting = self.ledger.waiting[group].len();
+            if self.unburied(group).any(|proc| !self.procs[proc].sort.is_truthful()) {
+                continue;
+            }
             let held: usize = self.unburied(group).map(|proc| self.procs[proc].told.held.len()).sum();
             self.court.demand(shown.queued == waiting && shown.in_flight == held, Check::HealthIsTrue, || {
                 format!("group {group} shows {} queued and {} in flight, but has {waiting} and {held}", shown.queued, shown.in_flight)
@@ -92,12 +95,14 @@ impl World {
             Some("broke the protocol and is not killed")
         } else if late(told.link_ended, policy.orphan_grace) {
             Some("closed its link and is not killed")
-        } else if told.capacity.is_none() && late(Some(told.ordered), policy.boot_timeout) {
+        } else if told.capacity.is_none() && told.drained.is_none() && late(Some(told.ordered), policy.boot_timeout) {
             Some("never said ready and is not killed")
         } else if told.missing.is_some() && told.capacity.is_some() {
             Some("is silent and not killed")
         } else if told.drained.is_some() && told.shutdown_by.is_some_and(|by| self.court.is_overdue(now, by, told.ordered)) {
             Some("was to leave by now and is not killed")
+        } else if told.held.is_empty() && late(told.drained.map(|at| at.max(told.last_progress)), policy.leave_grace) {
+            Some("is drained, holds nothing and does not leave")
         } else if self.has_overripe_culprit(proc) {
             Some("holds a request that ran out of time and is not killed")
         } else {
@@ -112,7 +117,8 @@ impl World {
         let now = self.now();
         let policy = self.policy(proc);
         self.procs[proc].told.held.iter().any(|attempt| {
-            let Some(abandoned) = self.ledger.attempts[*attempt].abandoned else { return false };
+            let attempt = &self.ledger.attempts[*attempt];
+            let Some(abandoned) = attempt.abandoned.filter(|_| !attempt.is_vague) else { return false };
             let by = abandoned.at + policy.cancel_grace + policy.bystander_grace;
             abandoned.is_fatal && self.court.is_overdue(now, by, abandoned.at)
         })
@@ -142,7 +148,7 @@ impl World {
         self.unburied(group)
             .filter(|proc| {
                 let told = &self.procs[*proc].told;
-                let is_alone = told.held.iter().any(|attempt| self.ledger.attempts[*attempt].is_alone);
+                let is_alone = told.held.iter().any(|attempt| self.ledger.attempts[*attempt].may_be_alone);
                 told.refuses().is_none()
                     && !self.has_abandoned(*proc)
                     && !is_alone
@@ -158,12 +164,11 @@ impl World {
         }
         let idle = self.idle_workers(group);
         if idle.is_empty() {
+            self.groups[group].held_back_since = None;
             return;
         }
         let now = self.now();
-        let is_due = |job: &usize| {
-            matches!(self.ledger.jobs[*job].phase, Phase::Waiting { by, from } if by <= now || self.court.is_overdue(now, by, from))
-        };
+        let is_due = |job: &usize| self.ledger.jobs[*job].is_due(&self.court, now);
         let due: Vec<usize> = self.ledger.waiting[group].iter().copied().filter(is_due).collect();
         let suspects = due.iter().filter(|job| self.ledger.jobs[**job].may_be_suspect()).count();
         // One worker is kept free for the suspects.
@@ -177,7 +182,7 @@ impl World {
         self.court.demand(suspect.is_none() || empty.is_none(), Check::NothingWaitsBesideAnIdleWorker, || {
             format!("the suspect job {suspect:?} waits beside the idle process {empty:?} at {now:?}")
         });
-        self.check_windows(group, &idle);
+        self.check_windows(group, free > 0);
     }
 
     /// A job that may be suspect waits for its delay.
@@ -185,19 +190,25 @@ impl World {
         self.ledger.waiting[group].iter().any(|job| self.ledger.jobs[*job].may_be_suspect())
     }
 
-    fn check_windows(&mut self, group: usize, idle: &[usize]) {
+    fn check_windows(&mut self, group: usize, is_somebody_idle: bool) {
         let now = self.now();
-        let since = idle.iter().map(|proc| self.procs[*proc].told.last_progress).max();
-        let stuck = self.unburied(group).find(|proc| {
-            let told = &self.procs[*proc].told;
-            let holds_ahead = told.held.len() > told.capacity.unwrap_or(0) as usize;
-            let since = since.map_or(told.last_progress, |since| since.max(told.last_progress));
-            let from = told.ready_at.unwrap_or(since).max(since);
-            holds_ahead && told.refuses().is_none() && self.court.is_overdue(now, from + RECALL, from) && self.unstarted_ahead(*proc)
+        let stuck = self.unburied(group).find(|proc| self.holds_ahead(*proc));
+        let Some(stuck) = stuck.filter(|_| is_somebody_idle) else {
+            self.groups[group].held_back_since = None;
+            return;
+        };
+        let told = &self.procs[stuck].told;
+        let since = *self.groups[group].held_back_since.get_or_insert(now);
+        let since = since.max(told.last_progress);
+        self.court.demand(!self.court.is_overdue(now, since + RECALL, since), Check::WindowHoldsNothingBack, || {
+            format!("process {stuck} holds requests ahead at {now:?} while somebody idles since {since:?}")
         });
-        self.court.demand(stuck.is_none(), Check::WindowHoldsNothingBack, || {
-            format!("process {stuck:?} holds requests ahead at {now:?} while {idle:?} idle")
-        });
+    }
+
+    fn holds_ahead(&self, proc: usize) -> bool {
+        let told = &self.procs[proc].told;
+        self.procs[proc].sort.is_truthful()
+            && told.held.len() > told.capacity.unwrap_or(0) as usize && told.refuses().is_none() && self.unstarted_ahead(proc)
     }
 
     fn unstarted_ahead(&self, proc: usize) -> bool {
@@ -212,7 +223,12 @@ impl World {
         if self.end.killed.is_some() || (self.end.soft.is_some() && self.ledger.unsettled == 0) {
             return;
         }
-        let active = self.unburied(group).filter(|proc| !self.procs[*proc].told.is_leaving()).count();
+        let is_active = |proc: &usize| {
+            let told = &self.procs[*proc].told;
+            // Nobody is told that a process which is still being started is to end at once.
+            told.spawned.is_some() && !told.is_leaving()
+        };
+        let active = self.unburied(group).filter(is_active).count();
         self.court.demand(active <= model.wanted as usize, Check::NeverTooMany, || {
             format!("group {group} has {active} workers of {} wanted", model.wanted)
         });
@@ -291,6 +307,12 @@ impl World {
         }
         let now = self.now();
         self.court.demand(self.end.stopped, Check::EndingsEnd, || format!("at {now:?} not everything has ended: {:?}", self.end));
+        // The last look at the workers may still be due; it finds none and is not repeated.
+        for _ in 0..16 {
+            if let Some(due) = self.scheduler.poll_timeout() {
+                self.scheduler.handle_timeout(due);
+            }
+        }
         let due = self.scheduler.poll_timeout();
         self.court.demand(due.is_none(), Check::NoTimerIsLeft, || format!("after the end something is due at {due:?}"));
         self.check_insides();
@@ -298,7 +320,10 @@ impl World {
 
     /// A group that was resized to nobody gets somebody again.
     pub(crate) fn give_workers(&mut self, group: usize) {
-        if self.groups[group].wanted == 0 {
+        let is_told = self.commands.iter().any(|command| {
+            matches!(command, Command::Resize { group: other, workers: 0 } if *other == group)
+        });
+        if self.groups[group].wanted == 0 || is_told {
             self.commands.push(Command::Resize { group, workers: 1 });
         }
     }

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     /// Whether the ending comes while jobs are still being enqueued and faults happen.
     pub(crate) ends_in_noise: bool,
     pub(crate) capacity_max: u32,
+    /// The caller is refused when so many jobs are open.
+    pub(crate) queue_limit: usize,
 }
 
 /// How likely each fault is, in parts of 1,000, at each occasion for it.
@@ -99,6 +101,7 @@ impl Plan {
             ending,
             ends_in_noise: rng.u8(..3) == 0,
             capacity_max: pick(rng, &[1, 1, 2, 3]),
+            queue_limit: pick(rng, &[5, 20, 100]),
         }
     }
 }

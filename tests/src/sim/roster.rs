@@ -37,6 +37,8 @@ pub(crate) struct Told {
     /// Attempts that are not over, oldest first.
     pub(crate) held: Vec<usize>,
     pub(crate) answers: u32,
+    /// Attempts that were answered since the last turn.
+    pub(crate) just_answered: Vec<usize>,
     /// When it answered last, or got a request while it had none.
     pub(crate) last_progress: Time,
     pub(crate) shutdown_by: Option<Time>,
@@ -71,6 +73,7 @@ impl Told {
             next_ordinal: Ordinal(1),
             held: Vec::new(),
             answers: 0,
+            just_answered: Vec::new(),
             last_progress: ordered,
             shutdown_by: None,
         }

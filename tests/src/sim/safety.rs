@@ -49,16 +49,17 @@ impl World {
         });
         let room = told.capacity.unwrap_or(0) + self.policy(proc).prefetch;
         let held = told.held.len();
-        self.court.demand(held < room as usize, Check::WithinCapacity, || {
+        let is_truthful = self.procs[proc].sort.is_truthful();
+        self.court.demand(held < room as usize || !is_truthful, Check::WithinCapacity, || {
             format!("job {job} was sent to process {proc}, which holds {held} with room for {room}")
         });
         let expected = (told.next_ordinal, told.generation);
-        let is_next = expected == (ordinal, generation) || !self.procs[proc].sort.is_truthful();
+        let is_next = expected == (ordinal, generation) || !is_truthful;
         self.court.demand(is_next, Check::OrdinalsFollow, || {
             format!("job {job} was sent as {ordinal:?} {generation:?}, expected {expected:?}")
         });
         let is_suspect = self.ledger.jobs[job].is_suspect();
-        let shares = told.held.iter().any(|other| is_suspect || self.ledger.attempts[*other].is_alone);
+        let shares = is_truthful && told.held.iter().any(|other| is_suspect || self.ledger.attempts[*other].is_alone);
         self.court.demand(!shares, Check::SuspectsRunAlone, || {
             format!("job {job} (suspect: {is_suspect}) was sent to process {proc}, which holds another")
         });
@@ -71,7 +72,8 @@ impl World {
     /// Why a worker must not get anything new, because of what it holds.
     fn taint(&self, proc: usize, now: Time) -> Option<&'static str> {
         let tainted = self.procs[proc].told.held.iter().any(|attempt| {
-            let Some(abandoned) = self.ledger.attempts[*attempt].abandoned else { return false };
+            let attempt = &self.ledger.attempts[*attempt];
+            let Some(abandoned) = attempt.abandoned.filter(|_| !attempt.is_vague) else { return false };
             abandoned.taints_from == abandoned.at || self.court.is_overdue(now, abandoned.taints_from, abandoned.at)
         });
         tainted.then_some("tainted")
@@ -93,7 +95,7 @@ impl World {
     pub(crate) fn check_drain(&mut self, proc: usize) {
         let process = &self.procs[proc];
         let is_surplus = process.slot >= self.groups[process.group].wanted;
-        let is_over = self.end.soft.is_some() && self.ledger.unsettled == 0;
+        let is_over = (self.end.soft.is_some() && self.ledger.unsettled == 0) || self.end.killed.is_some();
         let asked = process.told.shutdown_by.is_some();
         self.court.demand(is_surplus || is_over || asked, Check::DrainHoldsBack, || {
             format!("process {proc} is drained for no reason")
@@ -122,7 +124,7 @@ impl World {
         let overstays = told.drained.is_some_and(|at| {
             told.shutdown_by.is_some_and(|by| now >= by) || now >= at + policy.leave_grace
         });
-        is_missing || overstays || self.ledger.may_be_killed || self.has_ripe_culprit(proc, now)
+        is_missing || overstays || !self.procs[proc].sort.is_truthful() || self.ledger.may_be_killed || self.has_ripe_culprit(proc, now)
     }
 
     /// A request that ran out of time, or was cancelled and did not end; the others are done or had their grace.
@@ -130,7 +132,8 @@ impl World {
         let policy = self.policy(proc);
         let told = &self.procs[proc].told;
         let alone = told.held.iter().all(|attempt| self.ledger.attempts[*attempt].abandoned.is_some());
-        told.held.iter().any(|attempt| {
+        // The others' answers may have been read before its own.
+        told.held.iter().chain(&told.just_answered).any(|attempt| {
             let attempt = &self.ledger.attempts[*attempt];
             let (Some(abandoned), Some(cancelled)) = (attempt.abandoned, attempt.cancel_sent) else { return false };
             let ends = cancelled + policy.cancel_grace;
@@ -144,7 +147,9 @@ impl World {
         let process = &self.procs[proc];
         let told = &process.told;
         let policy = self.policy(proc);
-        let is_faulty = told.violated.is_some() || told.link_ended.is_some_and(|at| now >= at + policy.orphan_grace);
+        // A page full of nonsense is found out by the scheduler itself.
+        let is_faulty = !process.sort.is_truthful()
+            || told.violated.is_some() || told.link_ended.is_some_and(|at| now >= at + policy.orphan_grace);
         let never_ready = told.capacity.is_none() && now >= told.ordered + policy.boot_timeout;
         let is_hard = self.end.hard.is_some();
         let was_unborn = told.spawned == Some(now);
@@ -173,17 +178,26 @@ impl World {
         self.groups[group].written_off += u32::from(is_unkillable);
     }
 
+    /// The supervisor knows that both the process and its link have ended.
+    pub(crate) fn judge_if_gone(&mut self, proc: usize) {
+        let told = &self.procs[proc].told;
+        if told.process_ended.is_some() && told.link_ended.is_some() && !told.is_judged && !self.procs[proc].desk.is_buried {
+            self.judge(proc);
+        }
+    }
+
     /// A worker is gone: what that means for its jobs and its slot.
     pub(crate) fn judge(&mut self, proc: usize) {
         let now = self.now();
+        self.procs[proc].told.is_judged = true;
         let held = std::mem::take(&mut self.procs[proc].told.held);
-        let mut charged = false;
+        let mut was_running = false;
         for attempt in held {
             let loss = self.loss(proc, attempt);
-            charged |= loss.is_charged;
+            was_running |= loss.was_running;
             self.ledger.lose(&mut self.court, now, attempt, &loss);
         }
-        let fault = self.fault(proc, charged);
+        let fault = self.fault(proc, was_running);
         let (group, slot) = (self.procs[proc].group, self.procs[proc].slot);
         let healthy = self.procs[proc].told.ready_at.is_some_and(|at| now.since(at) >= self.groups[group].healthy_after.mul_f64(0.9));
         if healthy {
@@ -201,6 +215,7 @@ impl World {
         let is_by_us = told.kill_begun();
         Loss {
             is_started,
+            was_running,
             is_charged: was_running && !is_by_us,
             is_by_us,
             is_unkillable: told.process_ended.is_none(),
@@ -209,7 +224,7 @@ impl World {
         }
     }
 
-    fn fault(&self, proc: usize, charged: bool) -> Fault {
+    fn fault(&self, proc: usize, was_running: bool) -> Fault {
         let process = &self.procs[proc];
         let told = &process.told;
         let is_odd = told.spawn_failed || told.process_ended.is_none() || told.violated.is_some() || !process.sort.is_truthful();
@@ -220,7 +235,7 @@ impl World {
             Fault::Maybe
         } else if told.drained.is_some() || told.said_goodbye {
             Fault::Nobody
-        } else if charged || !told.final_running.is_empty() {
+        } else if was_running {
             Fault::Job
         } else {
             Fault::Own
@@ -241,12 +256,15 @@ impl World {
             Reply::Failed(failure) => (hash_failure(failure), Answered::Failed { again: again(failure) }),
         };
         let was_said = self.ledger.attempts[attempt].said.iter().any(|(said, _)| *said == hash);
+        // Bytes of another making may have got into the frame.
+        let was_said = was_said || self.procs[proc].sort != Sort::Sound;
         self.court.demand(was_said, Check::WorkerAgrees, || format!("an answer of process {proc} was damaged on its way"));
-        self.ledger.answer(&self.court, now, attempt, answered);
+        self.ledger.answer(now, attempt, answered);
         let (group, slot) = (self.procs[proc].group, self.procs[proc].slot);
         let told = &mut self.procs[proc].told;
         told.held.retain(|other| *other != attempt);
         told.answers += 1;
+        told.just_answered.push(attempt);
         told.last_progress = now;
         self.groups[group].note_answer(slot);
     }

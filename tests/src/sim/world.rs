@@ -44,6 +44,9 @@ pub(crate) struct World {
     pub(crate) spawner_free_at: Time,
     pub(crate) end: End,
     pub(crate) steps: u64,
+    pub(crate) is_told_to_end: bool,
+    /// Turns in a row after which something was due at once.
+    pub(crate) spins: u32,
 }
 
 /// What the world knows of a job besides the ledger.
@@ -107,6 +110,8 @@ impl World {
             spawner_free_at: start,
             end: End::default(),
             steps: 0,
+            spins: 0,
+            is_told_to_end: false,
             plan,
             rng,
         }
@@ -123,11 +128,14 @@ impl World {
         self.run_while(|world| world.steps < noise_steps && !world.end.stopped);
         if self.plan.ends_in_noise {
             self.begin_end();
+            self.is_told_to_end = true;
             self.run_while(|world| world.steps < noise_steps + noise_steps / 4 && !world.end.stopped);
         }
-        self.quieten();
-        self.settle_down();
-        if self.end.soft.is_none() && self.end.hard.is_none() {
+        if self.court.is_clear() {
+            self.quieten();
+        }
+        if !self.is_told_to_end {
+            self.settle_down();
             self.begin_end();
         }
         self.run_to_the_end();
@@ -136,11 +144,9 @@ impl World {
     /// Faults are over: everything must settle, and every wanted worker come back.
     fn settle_down(&mut self) {
         let patience = self.now() + PATIENCE;
-        if self.end.soft.is_none() && self.end.hard.is_none() {
-            self.run_while(|world| !world.is_restored() && world.now() < patience);
-            self.check_restored();
-            self.check_idle();
-        }
+        self.run_while(|world| !world.is_restored() && world.now() < patience);
+        self.check_restored();
+        self.check_idle();
     }
 
     fn run_to_the_end(&mut self) {
