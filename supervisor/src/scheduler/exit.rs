@@ -113,14 +113,7 @@ impl<T: Ticket> Scheduler<T> {
         let Some(key) = request.job else { return };
         let Some(job) = self.jobs.get_mut(key) else { return };
         job.is_started = true;
-        if let Phase::Ending { .. } = job.phase {
-            // Its attempt had run out of time; now it is over.
-            return if death.is_proven && self.may_retry() {
-                self.retry(key);
-            } else {
-                self.finish(key, Outcome::TimedOut { clock: Clock::Run, started: Started::Yes });
-            };
-        }
+        let is_overtime = matches!(job.phase, Phase::Ending { .. });
         match request.pending {
             Some(pending) if pending != Pending::Expired(Clock::Queue) => {
                 return self.finish(key, decided(pending, Started::Yes));
@@ -135,6 +128,14 @@ impl<T: Ticket> Scheduler<T> {
             if job.deaths >= limit {
                 return self.poison(key);
             }
+        }
+        if is_overtime {
+            // Its attempt had run out of time; now it is over.
+            return if death.is_proven && self.may_retry() {
+                self.retry(key)
+            } else {
+                self.finish(key, Outcome::TimedOut { clock: Clock::Run, started: Started::Yes })
+            };
         }
         self.retry_lost(key, request, death);
     }
