@@ -273,6 +273,8 @@ pub struct Manners {
     pub told: Option<PathBuf>,
     /// MiB that it holds from the start on, by its place in the group.
     pub holds_mib: Vec<usize>,
+    /// When it has served, it comes to this gate, and ends when it is let in.
+    pub gate_at_end: Option<PathBuf>,
 }
 
 /// What a worker does when it has been started.

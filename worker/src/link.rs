@@ -281,6 +281,10 @@ impl Link {
 
     /// The supervisor is gone. That ends the process, unless goodbye was said.
     pub(crate) fn lose(&self, state: &mut State) {
+        if state.is_over() {
+            // We have let it go ourselves: the program may end in its own way and time.
+            return;
+        }
         if state.session.has_left() {
             return self.finish(state, Ok(()));
         }

@@ -52,6 +52,9 @@ pub struct GroupConfig {
     pub kill_grace: Duration,
     /// How long a link may stay open after its process has ended, held by a grandchild. Default 100 ms.
     pub orphan_grace: Duration,
+    /// How long a process may live on after it has closed its link without a goodbye: a program that panics closes
+    /// it first and exits then, which takes its time on a busy machine. Default 1 s.
+    pub close_grace: Duration,
     /// How often a worker beats. Default 1 s.
     pub heartbeat: Duration,
     /// A worker silent for this long gets nothing new. Default 3 s.
@@ -79,6 +82,7 @@ impl GroupConfig {
             term_grace: Duration::from_secs(5),
             kill_grace: Duration::from_secs(5),
             orphan_grace: Duration::from_millis(100),
+            close_grace: Duration::from_secs(1),
             heartbeat: Duration::from_secs(1),
             suspect_after: Duration::from_secs(3),
             missing_after: Duration::from_secs(10),

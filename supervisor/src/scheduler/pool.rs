@@ -220,6 +220,15 @@ impl Worker {
         }
     }
 
+    /// Until when it may live without its link; for ever with it. A worker that said goodbye closes it as it was
+    /// asked to, and may tidy up for as long as it has to leave.
+    fn hung_up_until(&self, config: &GroupConfig) -> Time {
+        match self.link_ended {
+            Some(at) if !self.said_goodbye => at + config.close_grace,
+            Some(_) | None => Time::NEVER,
+        }
+    }
+
     /// When something about this worker is due, whatever it is.
     fn due(&self, config: &GroupConfig) -> Time {
         // A process that has ended is only waited for by its link: no signal and no grace matters any more.
@@ -236,10 +245,7 @@ impl Worker {
                 until
             }
         };
-        let half_gone = match self.link_ended {
-            Some(at) if !self.is_stopping() => at + config.orphan_grace,
-            Some(_) | None => Time::NEVER,
-        };
+        let half_gone = if self.is_stopping() { Time::NEVER } else { self.hung_up_until(config) };
         let culprits = if self.is_stopping() { Time::NEVER } else { self.hand.next_culprit_step() };
         state.min(half_gone).min(culprits)
     }
@@ -419,7 +425,7 @@ impl<T: Ticket> Scheduler<T> {
         if worker.ended.is_some() {
             return self.judge(key);
         }
-        if worker.link_ended.is_some_and(|at| at + config.orphan_grace <= now) && !worker.is_stopping() {
+        if worker.hung_up_until(config) <= now && !worker.is_stopping() {
             return self.stop(key, KillCause::LinkClosed, Step::Kill);
         }
         match worker.state {

@@ -53,7 +53,11 @@ fn work(manners: &Manners) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(capacity) = manners.capacity {
         control.ready_with(capacity);
     }
+    let departing = arrival(&control);
     worker.serve()?;
+    if let Some(gate) = &manners.gate_at_end {
+        wait_at(gate, &departing)?;
+    }
     drop(hoard);
     Ok(())
 }

@@ -93,7 +93,7 @@ impl World {
             None
         } else if told.violated.is_some() {
             Some("broke the protocol and is not killed")
-        } else if late(told.link_ended, policy.orphan_grace) {
+        } else if !told.said_goodbye && late(told.link_ended, policy.close_grace) {
             Some("closed its link and is not killed")
         } else if told.capacity.is_none() && told.drained.is_none() && late(Some(told.ordered), policy.boot_timeout) {
             Some("never said ready and is not killed")

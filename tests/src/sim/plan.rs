@@ -152,6 +152,7 @@ fn group(rng: &mut Rng, index: usize) -> GroupConfig {
         term_grace: millis(rng, 10..=1_000),
         kill_grace: millis(rng, 10..=1_000),
         orphan_grace: millis(rng, 50..=200),
+        close_grace: millis(rng, 50..=1500),
         heartbeat,
         suspect_after: heartbeat * 3,
         missing_after: heartbeat * 10,

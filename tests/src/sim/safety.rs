@@ -149,7 +149,7 @@ impl World {
         let policy = self.policy(proc);
         // A page full of nonsense is found out by the scheduler itself.
         let is_faulty = !process.sort.is_truthful()
-            || told.violated.is_some() || told.link_ended.is_some_and(|at| now >= at + policy.orphan_grace);
+            || told.violated.is_some() || (!told.said_goodbye && told.link_ended.is_some_and(|at| now >= at + policy.close_grace));
         let never_ready = told.capacity.is_none() && now >= told.ordered + policy.boot_timeout;
         let is_hard = self.end.hard.is_some();
         let was_unborn = told.spawned == Some(now);

@@ -138,3 +138,23 @@ fn a_kill_is_announced_with_its_cause() {
         feed.crashed();
     });
 }
+
+/// W8: a program that tidies up after it has served is not killed while it does so, within the time it was given.
+#[test]
+fn a_worker_may_tidy_up_after_it_has_served() {
+    scenario(|| {
+        let gate = Gate::new();
+        let manners = Manners { gate_at_end: Some(gate.path()), ..Manners::new() };
+        let (supervisor, mut feed) = online_with_feed(Supervisor::builder(with(&manners)).workers(1));
+        supervisor.shutdown_worker("default-0", LONG).expect("it begins");
+        let tidying = gate.next();
+        let process = Watched::new(tidying.pid());
+        assert!(!process.ends_within(Duration::from_millis(1500)), "it was killed while it tidied up");
+        tidying.release();
+        let report = feed.exited();
+        assert_eq!((report.exit.status, report.killed.clone()), (ExitStatus::Code(0), None));
+        let ticket = supervisor.soft_kill();
+        gate.next().release();
+        ticket.wait();
+    });
+}
