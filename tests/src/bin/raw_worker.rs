@@ -33,6 +33,7 @@ fn main() {
 fn stay(gate: &str) {
     let arrival = Arrival { pid: std::process::id(), worker: String::from("heir"), job: None, attempt: 0 };
     let mut stream = arrive(gate.as_ref(), &arrival).expect("a gate");
+    println!();
     let _ = stream.read(&mut [0]);
 }
 
@@ -232,12 +233,14 @@ impl Life {
         if as_daemon {
             program.arg("--fork").arg(&this);
         }
-        let mut heir =
-            program.arg("heir").arg(gate).stdin(Stdio::from(OwnedFd::from(link))).spawn().expect("an heir");
+        program.arg("heir").arg(gate).stdin(Stdio::from(OwnedFd::from(link))).stdout(Stdio::piped());
+        let mut heir = program.spawn().expect("an heir");
         if as_daemon {
             // The one in between ends at once.
             heir.wait().expect("it ended");
         }
+        // It is where it should be, and in its own session, before anything happens to its group.
+        heir.stdout.take().expect("piped").read_exact(&mut [0]).expect("a sign of life");
     }
 }
 

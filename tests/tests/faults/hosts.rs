@@ -97,10 +97,33 @@ fn a_restart_executes_the_same_binary() {
     });
 }
 
-/// Fault: the binary vanishes while the supervisor runs. The next start fails for good: degraded at once, with the
-/// path and the reason, no storm; jobs fail; when it is back, a probe heals the group.
+/// Fault: the binary is replaced, and then removed, while the supervisor runs. A replacement worker still runs what
+/// the first one ran: no other version comes up beside its siblings, and none is missing.
 #[test]
-fn a_binary_that_vanishes_degrades_and_heals() {
+fn a_binary_that_is_replaced_or_removed_does_not_change_what_is_run() {
+    scenario(|| {
+        let scratch = Scratch::new();
+        let copy = own_copy(&scratch);
+        let supervisor =
+            online(Supervisor::builder(Program::new(&copy).arg(Manners::new().to_arg())).workers(1));
+        let still_works = || {
+            drop(supervisor.enqueue(Die(Death::Abort)).expect("accepted").wait());
+            let sum = supervisor.enqueue(Add(1, 1)).expect("accepted").wait();
+            assert_eq!(sum.expect("answered by the same program").data, 2);
+        };
+        let impostor = scratch.file("impostor", "#!/bin/sh\nexit 9\n", 0o755);
+        std::fs::rename(impostor, &copy).expect("replaced");
+        still_works();
+        std::fs::remove_file(&copy).expect("removed");
+        still_works();
+        assert_eq!(supervisor.health().groups[0].restarts, 2);
+    });
+}
+
+/// W5, fault: the binary may no longer be executed. The next start fails for good: degraded at once, with the path
+/// and the reason, no storm; jobs fail; when it may be executed again, a probe heals the group.
+#[test]
+fn a_binary_that_may_not_be_executed_degrades_and_heals() {
     scenario(|| {
         let scratch = Scratch::new();
         let copy = own_copy(&scratch);
@@ -108,39 +131,27 @@ fn a_binary_that_vanishes_degrades_and_heals() {
         let builder =
             Supervisor::builder(Program::new(&copy).arg(Manners::new().to_arg())).workers(1).restart(restart);
         let (supervisor, mut feed) = online_with_feed(builder);
-        let hidden = scratch.join("hidden");
-        std::fs::rename(&copy, &hidden).expect("hidden");
+        let permit =
+            |mode| std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(mode)).expect("changed");
+        permit(0o644);
         drop(supervisor.enqueue(Die(Death::Abort)).expect("accepted").wait());
         let reason = feed.degraded();
-        assert!(reason.contains(&copy.display().to_string()) && reason.contains("No such file"), "{reason}");
+        assert!(
+            reason.contains(&copy.display().to_string()) && reason.contains("is it executable"),
+            "{reason}"
+        );
         match supervisor.enqueue(Add(1, 1)).map(ganger::Handle::wait) {
             Err(EnqueueError::NoWorkers { reason: why, .. })
             | Ok(Err(JobError::NoWorkers { reason: why, .. })) => {
-                assert!(why.contains("No such file"), "{why}");
+                assert!(why.contains("is it executable"), "{why}");
             }
             other => panic!("{other:?}"),
         }
-        std::fs::rename(&hidden, &copy).expect("back");
+        permit(0o755);
         feed.ready();
         let response = eventually("the queue is open again", || supervisor.enqueue(Add(1, 1)).ok());
         assert_eq!(response.wait().expect("answered").data, 2);
         feed.wait_for("healed group", |event| matches!(event, Event::Healed { .. }).then_some(()));
-    });
-}
-
-/// W5: a file that stops being executable is told as what it is.
-#[test]
-fn a_binary_that_is_no_longer_executable_is_named() {
-    scenario(|| {
-        let scratch = Scratch::new();
-        let copy = own_copy(&scratch);
-        let (supervisor, mut feed) = online_with_feed(
-            Supervisor::builder(Program::new(&copy).arg(Manners::new().to_arg())).workers(1),
-        );
-        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o644)).expect("changed");
-        drop(supervisor.enqueue(Die(Death::Abort)).expect("accepted").wait());
-        let reason = feed.degraded();
-        assert!(reason.contains("is it executable"), "{reason}");
     });
 }
 

@@ -94,7 +94,7 @@ fn a_worker_that_panics_at_its_start_does_not_end_the_host() {
         assert_eq!(spawned, 6, "five exits are allowed in the window");
         match handle.wait().expect_err("nobody is left") {
             JobError::NoWorkers { reason: why, started, .. } => {
-                assert_eq!((why, started), (reason, Started::No))
+                assert_eq!((why, started), (reason, Started::No));
             }
             other => panic!("{other:?}"),
         }
