@@ -28,6 +28,8 @@ pub enum Step {
     Await(Awaited),
     /// Starts the request taken last: the mark, and the slot.
     Start,
+    /// Claims in the page to have started so many requests more than it has.
+    Claim(u32),
     /// Answers.
     Answer(Reply),
     /// Writes these bytes.

@@ -96,6 +96,10 @@ impl Life {
             Step::Take => while self.read_frame() != Kind::Request {},
             Step::Await(awaited) => while self.read_frame() != awaited.kind() {},
             Step::Start => self.start().expect("not taken back"),
+            Step::Claim(count) => {
+                let generation = self.page.mark().generation;
+                (0..*count).for_each(|_| drop(self.page.start(generation).expect("nothing is taken back")));
+            }
             Step::Answer(reply) => self.answer(reply),
             Step::Write(bytes) => self.write(bytes),
             Step::Events { count, bytes } => self.emit(*count, *bytes),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ganger::{Builder, CrashReport, Event, JobError, KillCause, Supervisor};
+use ganger::{Builder, CrashReport, Event, JobError, JobStatus, KillCause, Started, Supervisor};
 use ganger_protocol::{Header, Kind};
 use ganger_tests::calls::{Flood, Leave, Manners};
 use ganger_tests::harness::{Gate, Scenario, Scratch, Watched, eventually, scenario};
@@ -319,5 +319,28 @@ fn a_subscriber_that_never_reads_misses_and_delays_nobody() {
             Ok(_) | Err(_) => None,
         });
         assert!(missed >= 4990, "{missed}");
+    });
+}
+
+/// P13: a page full of lies misleads nobody but the liar. A worker that claims to have started more than it was sent
+/// is found out when its requests are taken back; its job counts as started, since nobody can know.
+#[test]
+fn a_worker_that_lies_in_its_page_is_found_out() {
+    scenario(|| {
+        let scratch = Scratch::new();
+        let lies = life([Step::Take, Step::Claim(1000), Step::Hang]);
+        let (supervisor, mut feed) = online_with_feed(pool(&scratch, vec![lies, service()]));
+        let handle = supervisor.enqueue_raw("echo", *b"abc").expect("accepted");
+        // Whoever asks for it to leave has its unstarted requests taken back.
+        eventually("the job is with the worker", || (handle.status() == JobStatus::Sent).then_some(()));
+        handle.cancel();
+        let error = handle.wait().expect_err("cancelled");
+        assert_eq!(error.started(), Started::Yes, "nobody can know that it was not");
+        violation(&feed.crashed());
+        supervisor
+            .enqueue_raw("echo", *b"abc")
+            .expect("accepted")
+            .wait()
+            .expect("answered by the replacement");
     });
 }

@@ -243,3 +243,29 @@ fn a_late_answer_is_not_the_next_jobs() {
         }
     });
 }
+
+/// P9: `timeout` settles a handle at its time, never early, and within 10 ms of it: the median of many, since the
+/// machine does other things, too. Busy workers and a long queue change nothing.
+#[test]
+fn handles_settle_at_their_time() {
+    scenario(|| {
+        let gate = Gate::new();
+        let supervisor = online(Supervisor::builder(plain()).workers(1));
+        drop(supervisor.enqueue(Hold { gate: gate.path() }).expect("accepted"));
+        let _held = gate.next();
+        for number in 0..1000 {
+            drop(supervisor.enqueue(Add(number, 0)).expect("accepted"));
+        }
+        let mut late: Vec<Duration> = (0..31)
+            .map(|round| {
+                let timeout = Duration::from_millis(5 + round);
+                let since = Instant::now();
+                let handle = supervisor.enqueue(Job::new(Add(0, 0)).timeout(timeout)).expect("accepted");
+                ran_out(handle.wait(), Clock::Total, Started::No);
+                since.elapsed().checked_sub(timeout).expect("never early")
+            })
+            .collect();
+        late.sort();
+        assert!(late[late.len() / 2] <= Duration::from_millis(10), "{late:?}");
+    });
+}
