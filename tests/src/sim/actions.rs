@@ -139,6 +139,7 @@ impl World {
             is_alone: self.ledger.jobs[index].is_suspect(),
             may_be_alone: self.ledger.jobs[index].may_be_suspect(),
             is_vague: !self.procs[proc].sort.is_truthful(),
+            is_garbled: matches!(self.procs[proc].sort, Sort::Garbage | Sort::HugeFrame),
         };
         let attempt = self.ledger.send(&mut self.court, now, attempt);
         let told = &mut self.procs[proc].told;
@@ -176,7 +177,8 @@ impl World {
 
     /// The attempt that a worker holds under these numbers.
     pub(crate) fn held(&self, proc: usize, ordinal: Ordinal, epoch: Epoch) -> Option<usize> {
-        self.procs[proc].told.held.iter().copied().find(|attempt| {
+        // The latest: one that lies about its page may hold two of the same numbers.
+        self.procs[proc].told.held.iter().rev().copied().find(|attempt| {
             let attempt = &self.ledger.attempts[*attempt];
             attempt.ordinal == ordinal && attempt.epoch == epoch
         })

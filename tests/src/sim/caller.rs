@@ -79,7 +79,7 @@ impl World {
 
     fn enqueue(&mut self) {
         let group = self.rng.usize(..self.groups.len());
-        if self.groups[group].refuses || self.ledger.unsettled >= self.plan.queue_limit {
+        if self.groups[group].refuses || self.ledger.unsettled + self.commands.len() >= self.plan.queue_limit {
             return;
         }
         let mix = self.plan.mix;

@@ -267,7 +267,9 @@ impl World {
             ToSupervisor::Event(..) => return Ok(()),
             ToSupervisor::Goodbye => {
                 self.procs[proc].told.said_goodbye = true;
-                if self.procs[proc].told.drained.is_none() || !self.procs[proc].told.held.is_empty() {
+                let told = &self.procs[proc].told;
+                let is_unasked = told.drained.is_none() || !told.held.is_empty();
+                if is_unasked && self.procs[proc].sort.is_truthful() {
                     self.procs[proc].told.violated = Some(now);
                 }
                 Input::Goodbye(worker)

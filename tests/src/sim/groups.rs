@@ -25,7 +25,7 @@ pub(crate) struct GroupModel {
     job_deaths: u32,
     pub(crate) slots: Vec<SlotModel>,
     last_probe: Option<Time>,
-    is_probe_free: bool,
+    probe_free_at: Option<Time>,
     /// Since when somebody idles while another holds requests ahead.
     pub(crate) held_back_since: Option<Time>,
     /// When the last thing happened that moves the time of a replacement.
@@ -76,7 +76,7 @@ impl GroupModel {
             job_deaths: 0,
             slots: Vec::new(),
             last_probe: None,
-            is_probe_free: false,
+            probe_free_at: None,
             held_back_since: None,
             changed: now,
             limit: policy.limit,
@@ -132,7 +132,9 @@ impl GroupModel {
             Fault::Own | Fault::Maybe | Fault::Nobody => fault,
         };
         // A replacement for one that we ended ourselves need not wait for a probe's time.
-        self.is_probe_free |= matches!(fault, Fault::Nobody | Fault::Maybe);
+        if matches!(fault, Fault::Nobody | Fault::Maybe) {
+            self.probe_free_at = Some(now);
+        }
         if slot >= self.wanted {
             self.exits_maybe.push(now);
             return;
@@ -156,9 +158,6 @@ impl GroupModel {
     }
 
     pub(crate) fn degrade(&mut self, now: Time) {
-        if self.degraded.is_none() {
-            self.is_probe_free = false;
-        }
         self.degraded.get_or_insert(now);
         self.last_probe = None;
         self.changed = now;
@@ -182,7 +181,7 @@ impl GroupModel {
         self.changed = now;
         if let Some(degraded) = self.degraded {
             let since = self.last_probe.replace(now).unwrap_or(degraded);
-            let is_free = std::mem::take(&mut self.is_probe_free);
+            let is_free = self.probe_free_at.take().is_some_and(|at| at >= since);
             if now.since(since) < probe_pause && !is_free {
                 return Err(format!("a degraded group is probed {:?} after the last time", now.since(since)));
             }
@@ -199,6 +198,9 @@ impl GroupModel {
 
     /// Whether so many exits allow it to degrade.
     pub(crate) fn may_degrade(&self, now: Time, court: &Court) -> bool {
+        if self.written_off > self.wanted {
+            return true;
+        }
         let Some(limit) = self.limit else { return self.is_hopeless };
         let in_a_row = self.slots.iter().any(|slot| slot.most_failures > limit);
         if in_a_row {

@@ -221,6 +221,8 @@ pub(crate) struct Attempt {
     pub(crate) may_be_alone: bool,
     /// Its worker lies: what really became of it may never be known.
     pub(crate) is_vague: bool,
+    /// Its worker writes bytes into its own frames.
+    pub(crate) is_garbled: bool,
 }
 
 /// An attempt that nobody waits for.
@@ -442,6 +444,11 @@ impl Ledger {
         }
     }
 
+    /// Whether its attempt may have run out of time without a word.
+    pub(crate) fn is_overtime_unsaid(&self, index: usize, now: Time) -> bool {
+        matches!(self.jobs[index].phase, Phase::InHand(attempt) if self.may_have_run_out(now, attempt))
+    }
+
     fn may_have_run_out(&self, now: Time, attempt: usize) -> bool {
         let Attempt { job, marked, .. } = self.attempts[attempt];
         let job = &self.jobs[job];
@@ -487,7 +494,7 @@ impl Ledger {
     /// Its time was over before its worker died: a retry follows, unless this was one death too many.
     fn lose_overtime(&mut self, index: usize, now: Time, loss: &Loss) {
         let job = &mut self.jobs[index];
-        job.deaths[0] += u8::from(loss.is_charged && loss.is_certain);
+        job.deaths[0] += u8::from(loss.is_charged && loss.is_certain && !loss.may_be_by_us);
         job.deaths[1] += u8::from(loss.is_charged || !loss.is_certain);
         if job.deaths[0] >= job.terms.poison_deaths {
             self.owe(index, Kinds::POISONED);
@@ -504,7 +511,7 @@ impl Ledger {
             return self.lose_somehow(index);
         }
         if !loss.is_started {
-            job.losses[0] += u8::from(!loss.is_by_us);
+            job.losses[0] += u8::from(!loss.is_by_us && !loss.may_be_by_us);
             job.losses[1] += 1;
             let most = job.terms.poison_losses + job.terms.poison_deaths;
             return if job.losses[0] >= most {
@@ -515,7 +522,7 @@ impl Ledger {
                 self.wait(index, now, [Duration::ZERO; 2])
             };
         }
-        job.deaths[0] += u8::from(loss.is_charged);
+        job.deaths[0] += u8::from(loss.is_charged && !loss.may_be_by_us);
         job.deaths[1] += u8::from(loss.is_charged);
         if loss.is_charged && job.deaths[0] >= job.terms.poison_deaths {
             return self.owe(index, Kinds::POISONED);
@@ -687,13 +694,17 @@ impl Ledger {
             // A clock that is due may be looked at before what else happened in the turn.
             Phase::Owes(kinds) | Phase::MayOwe(kinds) => {
                 let is_end = kind == Kinds::SHUTTING_DOWN && self.may_be_killed;
-                kinds.has(kind) || kind == Kinds::TIMED_OUT || is_end
+                let waits = kind == Kinds::NO_WORKERS || (kind == Kinds::SHUTTING_DOWN && self.is_settling);
+                let may_wait = matches!(job.phase, Phase::MayOwe(_)) && waits;
+                kinds.has(kind) || kind == Kinds::TIMED_OUT || is_end || may_wait
             }
             _ if self.is_held_vaguely(index) => true,
             Phase::Waiting { .. } | Phase::InHand(_) | Phase::Between(_) => match claim {
                 Claim::TimedOut { .. } => true,
                 Claim::NoWorkers { .. } => !matches!(job.phase, Phase::InHand(_)),
-                Claim::ShuttingDown { .. } => self.is_killed || self.may_be_killed,
+                Claim::ShuttingDown { .. } => {
+                    self.is_killed || self.may_be_killed || (self.is_settling && self.is_overtime_unsaid(index, now))
+                }
                 Claim::Replied { .. }
                 | Claim::Failed { .. }
                 | Claim::Cancelled { .. }
@@ -743,7 +754,7 @@ impl Ledger {
             Claim::Replied { said, number } | Claim::Failed { said, number } => {
                 let last = job.attempts.last().map(|last| &self.attempts[*last]);
                 let genuine = last.is_some_and(|last| {
-                    last.is_vague || (last.number == *number && last.said.iter().any(|(hash, _)| hash == said))
+                    last.is_vague || last.is_garbled || (last.number == *number && last.said.iter().any(|(hash, _)| hash == said))
                 });
                 court.demand(genuine, Check::ReplyIsGenuine, || {
                     format!("job {index} ended as {claim:?}, which its current attempt never said: {last:?}")
@@ -781,7 +792,8 @@ impl Ledger {
                 });
             }
             WhichClock::Run => {
-                let owed = job.terms.retry_run_timeout && job.has_retry_left() && !self.is_settling;
+                let is_lost = matches!(job.phase, Phase::Owes(kinds) if kinds.has(Kinds::LOST));
+                let owed = job.terms.retry_run_timeout && job.has_retry_left() && !self.is_settling && !is_lost;
                 court.demand(!owed, Check::RetriesAreGiven, || {
                     format!("job {index} ended by its run clock with a retry left")
                 });
@@ -860,7 +872,7 @@ impl Ledger {
         let job = &self.jobs[index];
         let met = match clock {
             WhichClock::Total => job.is_settled(),
-            WhichClock::Queue => job.is_settled() || job.first_start.is_some() || self.is_held_vaguely(index),
+            WhichClock::Queue => job.is_settled() || job.first_start.is_some() || self.was_held_vaguely(index),
             WhichClock::Run => {
                 job.is_settled()
                     || self.attempts[attempt].is_over
@@ -911,6 +923,8 @@ pub(crate) struct Loss {
     /// It ran when the worker died, and we did not kill it.
     pub(crate) is_charged: bool,
     pub(crate) is_by_us: bool,
+    /// The timers may have decided to kill it in this turn, before its death was read.
+    pub(crate) may_be_by_us: bool,
     pub(crate) is_unkillable: bool,
     /// Truth: its whole answer was in the link.
     pub(crate) is_answered: bool,

@@ -95,7 +95,11 @@ impl World {
             Some("broke the protocol and is not killed")
         } else if !told.said_goodbye && late(told.link_ended, policy.close_grace) {
             Some("closed its link and is not killed")
-        } else if told.capacity.is_none() && told.drained.is_none() && late(Some(told.ordered), policy.boot_timeout) {
+        } else if told.capacity.is_none()
+            && told.drained.is_none()
+            && late(Some(told.ordered), policy.boot_timeout)
+            && late(told.spawned, Duration::ZERO)
+        {
             Some("never said ready and is not killed")
         } else if told.missing.is_some() && told.capacity.is_some() {
             Some("is silent and not killed")

@@ -119,6 +119,13 @@ impl World {
 
     fn reason_to_terminate(&self, proc: usize, now: Time) -> bool {
         let told = &self.procs[proc].told;
+        // Decided before its death was read in this turn.
+        let has_just_died = told.process_ended == Some(now) || told.link_ended == Some(now);
+        has_just_died || self.is_due_for_the_ladder(proc, now)
+    }
+
+    fn is_due_for_the_ladder(&self, proc: usize, now: Time) -> bool {
+        let told = &self.procs[proc].told;
         let policy = self.policy(proc);
         let is_missing = now.since(told.beat_seen) >= policy.missing_after;
         let overstays = told.drained.is_some_and(|at| {
@@ -131,7 +138,12 @@ impl World {
     fn has_ripe_culprit(&self, proc: usize, now: Time) -> bool {
         let policy = self.policy(proc);
         let told = &self.procs[proc].told;
-        let alone = told.held.iter().all(|attempt| self.ledger.attempts[*attempt].abandoned.is_some());
+        let alone = told.held.iter().all(|attempt| {
+            let attempt = &self.ledger.attempts[*attempt];
+            attempt.abandoned.is_some()
+                || self.ledger.is_overtime_unsaid(attempt.job, now)
+                || self.ledger.jobs[attempt.job].is_settled()
+        });
         // The others' answers may have been read before its own.
         told.held.iter().chain(&told.just_answered).any(|attempt| {
             let attempt = &self.ledger.attempts[*attempt];
@@ -150,7 +162,8 @@ impl World {
         // A page full of nonsense is found out by the scheduler itself.
         let is_faulty = !process.sort.is_truthful()
             || told.violated.is_some() || (!told.said_goodbye && told.link_ended.is_some_and(|at| now >= at + policy.close_grace));
-        let never_ready = told.capacity.is_none() && now >= told.ordered + policy.boot_timeout;
+        let is_unready = told.capacity.is_none() || told.ready_at == Some(now);
+        let never_ready = is_unready && now >= told.ordered + policy.boot_timeout;
         let is_hard = self.end.hard.is_some();
         let was_unborn = told.spawned == Some(now);
         let step = match (told.terminated, told.warned) {
@@ -158,7 +171,8 @@ impl World {
             (None, Some(at)) => now >= at + WARNING,
             (None, None) => is_hard || was_unborn,
         };
-        self.court.demand(step || is_faulty || never_ready, Check::LadderInOrder, || {
+        let has_just_died = told.process_ended == Some(now);
+        self.court.demand(step || is_faulty || never_ready || has_just_died, Check::LadderInOrder, || {
             format!("SIGKILL to process {proc} at {now:?} out of turn: {told:?}")
         });
         self.court.demand(told.killed.is_none(), Check::LadderInOrder, || format!("SIGKILL to process {proc} twice"));
@@ -190,14 +204,15 @@ impl World {
     pub(crate) fn judge(&mut self, proc: usize) {
         let now = self.now();
         self.procs[proc].told.is_judged = true;
+        let may_be_by_us = self.may_be_killed_now(proc);
         let held = std::mem::take(&mut self.procs[proc].told.held);
         let mut was_running = false;
         for attempt in held {
-            let loss = self.loss(proc, attempt);
+            let loss = Loss { may_be_by_us, ..self.loss(proc, attempt) };
             was_running |= loss.was_running;
             self.ledger.lose(&mut self.court, now, attempt, &loss);
         }
-        let fault = self.fault(proc, was_running);
+        let fault = if may_be_by_us { Fault::Maybe } else { self.fault(proc, was_running) };
         let (group, slot) = (self.procs[proc].group, self.procs[proc].slot);
         let healthy = self.procs[proc].told.ready_at.is_some_and(|at| now.since(at) >= self.groups[group].healthy_after.mul_f64(0.9));
         if healthy {
@@ -218,10 +233,21 @@ impl World {
             was_running,
             is_charged: was_running && !is_by_us,
             is_by_us,
+            may_be_by_us: false,
             is_unkillable: told.process_ended.is_none(),
             is_answered: attempt.said.iter().any(|(_, whole_at)| *whole_at <= process.up.written()),
             is_certain: process.sort.is_truthful() && told.violated.is_none(),
         }
+    }
+
+    /// Whether a kill may have been decided in this turn, of which the action is still to come.
+    fn may_be_killed_now(&self, proc: usize) -> bool {
+        let now = self.now();
+        let told = &self.procs[proc].told;
+        let policy = self.policy(proc);
+        let is_unready = told.capacity.is_none() && now >= told.ordered + policy.boot_timeout;
+        let is_cut_off = told.link_ended.is_some_and(|at| at != now && now >= at + policy.close_grace);
+        self.end.killed == Some(now) || is_unready || is_cut_off || self.is_due_for_the_ladder(proc, now)
     }
 
     fn fault(&self, proc: usize, was_running: bool) -> Fault {
@@ -235,6 +261,9 @@ impl World {
             Fault::Maybe
         } else if told.drained.is_some() || told.said_goodbye {
             Fault::Nobody
+        } else if told.shutdown_by.is_some() || process.slot >= self.groups[process.group].wanted {
+            // About to be drained, in this very turn perhaps.
+            Fault::Maybe
         } else if was_running {
             Fault::Job
         } else {
@@ -259,6 +288,10 @@ impl World {
         // Bytes of another making may have got into the frame.
         let was_said = was_said || self.procs[proc].sort != Sort::Sound;
         self.court.demand(was_said, Check::WorkerAgrees, || format!("an answer of process {proc} was damaged on its way"));
+        if !self.procs[proc].sort.is_truthful() {
+            // It says that it is done. Whatever its handler still does is its own harm.
+            self.ledger.attempts[attempt].is_running = false;
+        }
         self.ledger.answer(now, attempt, answered);
         let (group, slot) = (self.procs[proc].group, self.procs[proc].slot);
         let told = &mut self.procs[proc].told;
@@ -368,7 +401,12 @@ impl World {
         let terms = self.ledger.jobs[index].terms;
         let abandoned = match claim {
             Claim::TimedOut { .. } => Abandoned { at: now, taints_from: now, is_fatal: terms.overtime == Overtime::Kill },
-            Claim::Cancelled { .. } => Abandoned { at: now, taints_from: now + cancel_grace, is_fatal: true },
+            // One that is in its overtime already stays with what its owner said about that.
+            Claim::Cancelled { .. } => Abandoned {
+                at: now,
+                taints_from: now + cancel_grace,
+                is_fatal: !self.may_be_in_overtime(open) || terms.overtime == Overtime::Kill,
+            },
             Claim::Replied { .. }
             | Claim::Failed { .. }
             | Claim::Lost
@@ -377,6 +415,13 @@ impl World {
             | Claim::NoWorkers { .. } => return,
         };
         self.ledger.attempts[open].abandoned.get_or_insert(abandoned);
+    }
+
+    fn may_be_in_overtime(&self, attempt: usize) -> bool {
+        let now = self.now();
+        let attempt = &self.ledger.attempts[attempt];
+        let timeout = self.ledger.jobs[attempt.job].terms.run_timeout;
+        matches!((attempt.marked, timeout), (Some(marked), Some(timeout)) if now >= marked + timeout)
     }
 
     /// The timers may end everything now.
