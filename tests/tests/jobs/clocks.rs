@@ -9,7 +9,7 @@ use ganger_tests::workers::{online, online_with_feed, plain, with};
 
 const SHORT: Duration = Duration::from_millis(50);
 /// Far more than what a clock may be late on a machine that does other things, too.
-const LATE: Duration = Duration::from_millis(750);
+const LATE: Duration = Duration::from_secs(2);
 
 fn ran_out(result: Result<impl std::fmt::Debug, JobError>, expected: Clock, was_started: Started) {
     match result {

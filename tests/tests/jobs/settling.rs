@@ -84,7 +84,7 @@ fn dropping_the_supervisor_settles_everything() {
         let running = running.try_result().expect_err("a clone keeps it up");
         let since = std::time::Instant::now();
         drop(clone);
-        assert!(since.elapsed() < Duration::from_millis(1500), "{:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
         let settled = |result: Result<_, JobError>| match result {
             Err(JobError::ShuttingDown { started, .. }) => started,
             other => panic!("{other:?}"),

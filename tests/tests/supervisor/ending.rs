@@ -125,7 +125,7 @@ fn a_hard_kill_ends_everything_at_once() {
         let since = Instant::now();
         let ticket = supervisor.hard_kill();
         ticket.wait();
-        assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
         assert!(live_descendants().is_empty(), "{:?}", live_descendants());
         for handle in running {
             assert!(matches!(handle.wait(), Err(JobError::ShuttingDown { started: Started::Yes, .. })));

@@ -11,7 +11,7 @@ use ganger_tests::harness::{Scratch, live_descendants, scenario};
 use ganger_tests::workers::{online, plain, started_with_feed, with};
 
 /// Far less than anybody's patience.
-const AT_ONCE: Duration = Duration::from_secs(1);
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn refused(program: Program) -> (String, String) {
     let since = Instant::now();
