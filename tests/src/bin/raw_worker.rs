@@ -98,7 +98,9 @@ impl Life {
             Step::Start => self.start().expect("not taken back"),
             Step::Claim(count) => {
                 let generation = self.page.mark().generation;
-                (0..*count).for_each(|_| drop(self.page.start(generation).expect("nothing is taken back")));
+                for _ in 0..*count {
+                    self.page.start(generation).expect("nothing is taken back");
+                }
             }
             Step::Answer(reply) => self.answer(reply),
             Step::Write(bytes) => self.write(bytes),
@@ -239,12 +241,15 @@ impl Life {
         }
         program.arg("heir").arg(gate).stdin(Stdio::from(OwnedFd::from(link))).stdout(Stdio::piped());
         let mut heir = program.spawn().expect("an heir");
-        if as_daemon {
-            // The one in between ends at once.
-            heir.wait().expect("it ended");
-        }
         // It is where it should be, and in its own session, before anything happens to its group.
         heir.stdout.take().expect("piped").read_exact(&mut [0]).expect("a sign of life");
+        if as_daemon {
+            // The one in between has ended at once.
+            heir.wait().expect("it ended");
+        } else {
+            // It is left, on purpose.
+            std::mem::forget(heir);
+        }
     }
 }
 

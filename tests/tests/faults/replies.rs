@@ -37,7 +37,7 @@ fn a_reply_counts_from_its_last_byte_on() {
             match result {
                 Ok(response) => assert_eq!((bytes, response.data), (length, payload.clone())),
                 Err(JobError::WorkerLost { .. }) => {
-                    assert_ne!(bytes, length, "a whole reply was thrown away")
+                    assert_ne!(bytes, length, "a whole reply was thrown away");
                 }
                 Err(other) => panic!("{bytes} bytes: {other:?}"),
             }
@@ -60,7 +60,7 @@ fn a_large_reply_counts_from_its_last_byte_on() {
             match result {
                 Ok(response) => assert!(bytes == length && response.data == payload),
                 Err(JobError::WorkerLost { .. }) => {
-                    assert_ne!(bytes, length, "a whole reply was thrown away")
+                    assert_ne!(bytes, length, "a whole reply was thrown away");
                 }
                 Err(other) => panic!("{bytes} bytes: {other:?}"),
             }

@@ -75,12 +75,12 @@ fn another_version_is_permanent_and_does_not_storm() {
         match error {
             Ok(Err(JobError::NoWorkers { reason, .. })) => assert!(reason.contains("version"), "{reason}"),
             Err(ganger::EnqueueError::NoWorkers { reason, .. }) => {
-                assert!(reason.contains("version"), "{reason}")
+                assert!(reason.contains("version"), "{reason}");
             }
             other => panic!("{other:?}"),
         }
         // The next probe is thirty seconds away.
-        assert!(!gate.next_within(Duration::from_millis(500)).is_some(), "another process was started");
+        assert!(gate.next_within(Duration::from_millis(500)).is_none(), "another process was started");
     });
 }
 

@@ -14,7 +14,7 @@ const LATE: Duration = Duration::from_secs(2);
 fn ran_out(result: Result<impl std::fmt::Debug, JobError>, expected: Clock, was_started: Started) {
     match result {
         Err(JobError::TimedOut { clock, started, .. }) => {
-            assert_eq!((clock, started), (expected, was_started))
+            assert_eq!((clock, started), (expected, was_started));
         }
         other => panic!("{other:?}"),
     }

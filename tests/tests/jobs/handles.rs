@@ -158,7 +158,7 @@ fn a_callback_is_called_once_with_the_result() {
         supervisor.enqueue(Add(52, 0)).expect("accepted").wait().expect("answered");
         assert_eq!(handle.status(), JobStatus::Settled);
         handle.then(move |result| {
-            done.send((result.map(|response| response.data), caller)).expect("the test waits")
+            done.send((result.map(|response| response.data), caller)).expect("the test waits");
         });
         assert_eq!(results.recv_timeout(PATIENCE).expect("called back").0.expect("answered"), 51);
         results.recv_timeout(Duration::ZERO).expect_err("nobody calls back twice");
