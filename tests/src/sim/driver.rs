@@ -268,8 +268,9 @@ impl World {
             ToSupervisor::Goodbye => {
                 self.procs[proc].told.said_goodbye = true;
                 let told = &self.procs[proc].told;
-                let is_unasked = told.drained.is_none() || !told.held.is_empty();
-                if is_unasked && self.procs[proc].sort.is_truthful() {
+                // It may have been decided in this very turn that it is to leave.
+                let is_asked = told.drained.is_some() || self.may_be_drained_now(proc);
+                if !(is_asked && told.held.is_empty()) && self.procs[proc].sort.is_truthful() {
                     self.procs[proc].told.violated = Some(now);
                 }
                 Input::Goodbye(worker)

@@ -230,8 +230,9 @@ pub(crate) struct Attempt {
 pub(crate) struct Abandoned {
     pub(crate) at: Time,
     pub(crate) taints_from: Time,
-    /// Whether its worker is to be killed for it.
+    /// Whether its worker is to be killed for it, and whether it may be.
     pub(crate) is_fatal: bool,
+    pub(crate) may_be_fatal: bool,
 }
 
 /// All jobs, and what must be true of them.
@@ -850,7 +851,7 @@ impl Ledger {
         });
         job.phase = Phase::Between(attempt);
         let is_fatal = job.terms.overtime == Overtime::Kill;
-        self.attempts[attempt].abandoned = Some(Abandoned { at: now, taints_from: now, is_fatal });
+        self.attempts[attempt].abandoned = Some(Abandoned { at: now, taints_from: now, is_fatal, may_be_fatal: is_fatal });
     }
 
     fn check_deadlines(&mut self, court: &mut Court, now: Time) {
@@ -895,7 +896,7 @@ impl Ledger {
         if job.phase == Phase::InHand(attempt) && owed && told {
             job.phase = Phase::Between(attempt);
             let is_fatal = job.terms.overtime == Overtime::Kill;
-            self.attempts[attempt].abandoned.get_or_insert(Abandoned { at: now, taints_from: now, is_fatal });
+            self.attempts[attempt].abandoned.get_or_insert(Abandoned { at: now, taints_from: now, is_fatal, may_be_fatal: is_fatal });
         }
         matches!(job.phase, Phase::Between(_))
     }

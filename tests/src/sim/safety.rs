@@ -92,12 +92,17 @@ impl World {
         !matches!(self.ledger.jobs[job].phase, Phase::InHand(_)) || self.ledger.jobs[job].terms.overtime == Overtime::Leave
     }
 
-    pub(crate) fn check_drain(&mut self, proc: usize) {
+    pub(crate) fn may_be_drained_now(&self, proc: usize) -> bool {
         let process = &self.procs[proc];
         let is_surplus = process.slot >= self.groups[process.group].wanted;
         let is_over = (self.end.soft.is_some() && self.ledger.unsettled == 0) || self.end.killed.is_some();
-        let asked = process.told.shutdown_by.is_some();
-        self.court.demand(is_surplus || is_over || asked, Check::DrainHoldsBack, || {
+        is_surplus || is_over || process.told.shutdown_by.is_some()
+    }
+
+    pub(crate) fn check_drain(&mut self, proc: usize) {
+        let has_reason = self.may_be_drained_now(proc);
+        let process = &self.procs[proc];
+        self.court.demand(has_reason, Check::DrainHoldsBack, || {
             format!("process {proc} is drained for no reason")
         });
         self.court.demand(process.told.drained.is_none(), Check::LadderInOrder, || {
@@ -150,7 +155,7 @@ impl World {
             let (Some(abandoned), Some(cancelled)) = (attempt.abandoned, attempt.cancel_sent) else { return false };
             let ends = cancelled + policy.cancel_grace;
             let cuts = abandoned.taints_from + policy.bystander_grace;
-            abandoned.is_fatal && now >= ends && (alone || now >= cuts)
+            abandoned.may_be_fatal && now >= ends && (alone || now >= cuts)
         })
     }
 
@@ -182,7 +187,8 @@ impl World {
         let now = self.now();
         let (kill_grace, orphan_grace) = (self.policy(proc).kill_grace, self.policy(proc).orphan_grace);
         let told = &mut self.procs[proc].told;
-        let is_unkillable = told.process_ended.is_none() && told.killed.is_some_and(|at| now >= at + kill_grace);
+        let is_unread = told.process_ended.is_none_or(|at| at == now);
+        let is_unkillable = is_unread && told.killed.is_some_and(|at| now >= at + kill_grace);
         told.is_written_off = is_unkillable;
         let is_proven = told.is_proven_dead(now, orphan_grace);
         self.court.demand(is_proven, Check::BuriedOnce, || {
@@ -236,7 +242,10 @@ impl World {
             may_be_by_us: false,
             is_unkillable: told.process_ended.is_none(),
             is_answered: attempt.said.iter().any(|(_, whole_at)| *whole_at <= process.up.written()),
-            is_certain: process.sort.is_truthful() && told.violated.is_none(),
+            // A death that is read in the turn in which it was given up counts as either.
+            is_certain: process.sort.is_truthful()
+                && told.violated.is_none()
+                && !(told.is_written_off && told.process_ended.is_some()),
         }
     }
 
@@ -400,12 +409,16 @@ impl World {
         let cancel_grace = self.policy(proc).cancel_grace;
         let terms = self.ledger.jobs[index].terms;
         let abandoned = match claim {
-            Claim::TimedOut { .. } => Abandoned { at: now, taints_from: now, is_fatal: terms.overtime == Overtime::Kill },
+            Claim::TimedOut { .. } => {
+                let is_fatal = terms.overtime == Overtime::Kill;
+                Abandoned { at: now, taints_from: now, is_fatal, may_be_fatal: is_fatal }
+            }
             // One that is in its overtime already stays with what its owner said about that.
             Claim::Cancelled { .. } => Abandoned {
                 at: now,
                 taints_from: now + cancel_grace,
                 is_fatal: !self.may_be_in_overtime(open) || terms.overtime == Overtime::Kill,
+                may_be_fatal: true,
             },
             Claim::Replied { .. }
             | Claim::Failed { .. }
