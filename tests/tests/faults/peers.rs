@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ganger::{Builder, CrashReport, Event, JobError, JobStatus, KillCause, Started, Supervisor};
+use ganger::{Builder, CrashReport, Event, JobError, KillCause, Started, Supervisor};
 use ganger_protocol::{Header, Kind};
 use ganger_tests::calls::{Flood, Leave, Manners};
 use ganger_tests::harness::{Gate, Scenario, Scratch, Watched, eventually, scenario};
@@ -327,12 +327,12 @@ fn a_subscriber_that_never_reads_misses_and_delays_nobody() {
 #[test]
 fn a_worker_that_lies_in_its_page_is_found_out() {
     scenario(|| {
-        let scratch = Scratch::new();
-        let lies = life([Step::Take, Step::Claim(1000), Step::Hang]);
+        let (scratch, gate) = (Scratch::new(), Gate::new());
+        let lies = life([Step::Take, Step::Claim(1000), Step::Gate(gate.path())]);
         let (supervisor, mut feed) = online_with_feed(pool(&scratch, vec![lies, service()]));
         let handle = supervisor.enqueue_raw("echo", *b"abc").expect("accepted");
-        // Whoever asks for it to leave has its unstarted requests taken back.
-        eventually("the job is with the worker", || (handle.status() == JobStatus::Sent).then_some(()));
+        let _lying = gate.next();
+        // A cancel has what was not started taken back.
         handle.cancel();
         let error = handle.wait().expect_err("cancelled");
         assert_eq!(error.started(), Started::Yes, "nobody can know that it was not");
