@@ -153,6 +153,7 @@ fn a_worker_may_tidy_up_after_it_has_served() {
         tidying.release();
         let report = feed.exited();
         assert_eq!((report.exit.status, report.killed.clone()), (ExitStatus::Code(0), None));
+        feed.ready();
         let ticket = supervisor.soft_kill();
         gate.next().release();
         ticket.wait();
