@@ -17,7 +17,14 @@ impl Subscriber {
     }
 
     /// Tells one event, or counts it as missed; never blocks. False when nobody reads any more.
+    ///
+    /// Events that workers emit take at most half of the channel, so that one that floods does not push out what
+    /// happens to the others.
     pub(super) fn tell(&mut self, event: &Event) -> bool {
+        if matches!(event, Event::Custom { .. }) && self.is_half_full() {
+            self.missed += 1;
+            return true;
+        }
         if self.missed > 0 {
             match self.channel.try_send(Event::Missed(self.missed)) {
                 Ok(()) => self.missed = 0,
@@ -28,6 +35,10 @@ impl Subscriber {
             Ok(()) => true,
             Err(error) => self.miss(&error),
         }
+    }
+
+    fn is_half_full(&self) -> bool {
+        self.channel.capacity().is_some_and(|capacity| self.channel.len() >= capacity.div_ceil(2))
     }
 
     fn miss(&mut self, error: &TrySendError<Event>) -> bool {
@@ -52,6 +63,22 @@ mod tests {
         assert!(subscriber.tell(&Event::Draining));
         assert!(matches!(events.recv(), Ok(Event::Missed(3))));
         assert!(matches!(events.recv(), Ok(Event::Draining)));
+    }
+
+    /// A worker that floods filled every subscriber's backlog, and what happened to other workers was missed with it.
+    /// P13: its events have their own share.
+    #[test]
+    fn a_flood_of_a_workers_own_events_leaves_room_for_the_others() {
+        let (channel, events) = crossbeam_channel::bounded(8);
+        let mut subscriber = Subscriber::new(channel);
+        let custom = Event::Custom { worker: "w-0".into(), name: "news".into(), payload: [].into() };
+        for _ in 0..100 {
+            assert!(subscriber.tell(&custom));
+        }
+        assert!(subscriber.tell(&Event::Draining));
+        let told: Vec<Event> = events.try_iter().collect();
+        assert_eq!(told.len(), 6);
+        assert!(matches!(told[4..], [Event::Missed(96), Event::Draining]), "{told:?}");
     }
 
     #[test]
