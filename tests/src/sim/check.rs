@@ -63,6 +63,8 @@ checks! {
     OnlyReadyWorkers,
     /// J10: never more than the capacity and the window are in a worker's hands.
     WithinCapacity,
+    /// J10: a request is started only in a free slot of a worker that says it is ready.
+    StartsInFreeSlots,
     /// An unrouted worker's unstarted requests are taken back at once.
     UnroutedKeepNothing,
     /// A request's ordinal and generation are the ones its worker will accept.

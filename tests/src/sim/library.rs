@@ -153,9 +153,13 @@ impl World {
         }
     }
 
-    /// Ready when it was not; busy for a while when the plan says so.
+    /// Ready when it was not, and then again with another capacity at times; busy for a while when the plan says so.
     fn change_readiness(&mut self, proc: usize) {
         let wants_busy = self.is_noisy() && self.chance(self.plan.faults.busy * 10);
+        let changes = self.is_noisy() && self.plan.faults.busy > 0;
+        if changes && self.rng.u8(..4) == 0 {
+            self.procs[proc].capacity = self.rng.u32(1..=self.plan.capacity_max);
+        }
         let process = &mut self.procs[proc];
         let (wants_hard_kill, capacity) = (process.habits.wants_warning, process.capacity);
         let capacity = match process.sort {
@@ -166,10 +170,14 @@ impl World {
         let Some(session) = &mut process.session else { return };
         if wants_busy {
             session.busy();
-            let delay = Duration::from_micros(self.rng.u64(..100_000));
-            self.after(delay, Happening::Readiness { proc });
+            process.welcomes = 0;
         } else {
             session.ready(Ready { capacity, wants_hard_kill });
+            process.welcomes = capacity;
+        }
+        if wants_busy || changes {
+            let delay = Duration::from_micros(self.rng.u64(..100_000));
+            self.after(delay, Happening::Readiness { proc });
         }
         self.write_soon(proc);
         self.start_soon(proc);
@@ -262,6 +270,10 @@ impl World {
             Some(attempt) => self.ledger.mark(&mut self.court, now, attempt),
             None => self.accuse(Check::WorkerAgrees, || format!("process {proc} got a request that nobody sent: {request:?}")),
         }
+        let (runs, welcomes) = (self.procs[proc].runs.len(), self.procs[proc].welcomes);
+        self.court.demand(runs < welcomes as usize, Check::StartsInFreeSlots, || {
+            format!("process {proc} starts job {job} beside {runs} others with room for {welcomes}")
+        });
         let facts = self.jobs[job];
         let as_sent = request.payload == payload(job, facts.payload_len) && request.run_timeout == facts.run_timeout;
         self.court.demand(as_sent, Check::WorkerAgrees, || format!("job {job}'s request was damaged on its way"));

@@ -36,6 +36,8 @@ pub(crate) struct Process {
     /// What could not happen while the process was stopped.
     pub(crate) deferred: Vec<Happening>,
     pub(crate) is_reading_soon: bool,
+    /// How many requests it said it takes at once; none before it is ready and while it is busy.
+    pub(crate) welcomes: u32,
     pub(crate) is_writing_soon: bool,
     /// When it was last seen alive by itself; stops with it.
     pub(crate) beats: bool,
@@ -234,6 +236,7 @@ impl Process {
             runs: Vec::new(),
             deferred: Vec::new(),
             is_reading_soon: false,
+            welcomes: 0,
             is_writing_soon: false,
             beats: false,
             desk: Desk { inbox: Some(Inbox::new(Limits::default(), Growth::AsReceived)), ..Desk::default() },
