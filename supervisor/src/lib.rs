@@ -124,9 +124,11 @@ pub use scheduler::{
 pub use subscription::{Events, NoEvent};
 pub use supervisor::{SoftKill, Supervisor, Ticket};
 
-/// The scheduler and its parts, for the simulator; outside semantic versioning.
+/// The scheduler and its parts, and the judge of what a worker may say, for the simulator and the fuzzer; outside
+/// semantic versioning.
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::driver::{Ear, Heard};
     pub use crate::scheduler::*;
 }

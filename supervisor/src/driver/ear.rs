@@ -30,15 +30,23 @@ enum Phase {
 
 /// Something a worker said.
 #[derive(Debug)]
-pub(super) enum Heard {
+#[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
+pub enum Heard {
     /// The scheduler's business.
     Input(Input),
     /// An event of the worker's own.
-    Emitted { name: Arc<str>, payload: Arc<[u8]> },
+    Emitted {
+        /// Its name.
+        name: Arc<str>,
+        /// Its payload.
+        payload: Arc<[u8]>,
+    },
 }
 
 /// The judge of what one worker says.
-pub(super) struct Ear {
+#[derive(Debug)]
+#[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
+pub struct Ear {
     worker: WorkerKey,
     phase: Phase,
     unasked: Bucket,
@@ -47,8 +55,11 @@ pub(super) struct Ear {
     owed: u64,
 }
 
+#[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
 impl Ear {
-    pub(super) fn new(worker: WorkerKey, now: Time) -> Ear {
+    /// The judge of a worker that has said nothing yet.
+    #[must_use]
+    pub fn new(worker: WorkerKey, now: Time) -> Ear {
         Ear {
             worker,
             phase: Phase::Unknown,
@@ -59,7 +70,7 @@ impl Ear {
     }
 
     /// A request was sent: one answer more may come.
-    pub(super) fn expect_answer(&mut self) {
+    pub fn expect_answer(&mut self) {
         self.owed += 1;
     }
 
@@ -67,7 +78,7 @@ impl Ear {
     ///
     /// # Errors
     /// Why the worker may not say it.
-    pub(super) fn hear(&mut self, frame: Frame<'_>, now: Time) -> Result<Heard, String> {
+    pub fn hear(&mut self, frame: Frame<'_>, now: Time) -> Result<Heard, String> {
         let kind = frame.kind;
         let message = ToSupervisor::decode(frame).map_err(|error: FrameError| error.to_string())?;
         match (self.phase, message) {

@@ -43,6 +43,8 @@ use mio::Poll;
 
 pub(crate) use self::config::{DriverConfig, Environment, EnvironmentBase, GroupProgram, OnSignals};
 pub(crate) use self::courier::Courier;
+#[cfg(feature = "internals")]
+pub use self::ear::{Ear, Heard};
 pub(crate) use self::spawn::Birth;
 pub(crate) use self::subscriber::Subscriber;
 
