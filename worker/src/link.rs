@@ -5,11 +5,14 @@
 //! never block, so that whoever finds bytes may take them in: the reader, or the sentry while all are busy. No
 //! code of the user's ever runs under the lock.
 
+mod faults;
 mod state;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ganger_protocol::{Body, Inbox, Limits, Page, Ready, Time, read_into, ring, silence, write_from};
@@ -75,6 +78,8 @@ pub(crate) struct Link {
     /// Rung by this process to wake the reader.
     pub(crate) nudge: OwnedFd,
     pub(crate) on_loss: OnLoss,
+    /// How far the time that handlers are told is ahead, in nanoseconds: 0 but on the bench.
+    ahead: AtomicU64,
     cancels: Arc<Cancels>,
     state: Mutex<State>,
     /// Where handler threads wait that are not the reader.
@@ -89,12 +94,23 @@ impl Link {
         let state = State::new(session);
         let own_bell = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let (rouse, nudge) = (own_bell()?, own_bell()?);
-        let (state, bench) = (Mutex::new(state), Condvar::new());
-        Ok(Link { identity, page, leash, bell, rouse, nudge, on_loss, cancels, state, bench })
+        let (state, bench, ahead) = (Mutex::new(state), Condvar::new(), AtomicU64::new(0));
+        Ok(Link { identity, page, leash, bell, rouse, nudge, on_loss, ahead, cancels, state, bench })
     }
 
     pub(crate) fn lock(&self) -> Locked<'_> {
         self.state.lock()
+    }
+
+    /// The time, as handlers are told.
+    pub(crate) fn now(&self) -> Time {
+        Time::now() + Duration::from_nanos(self.ahead.load(Relaxed))
+    }
+
+    pub(crate) fn advance(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let further = |ahead: u64| Some(ahead.saturating_add(nanos));
+        let _ = self.ahead.fetch_update(Relaxed, Relaxed, further);
     }
 
     pub(crate) fn is_cancelled(&self, ticket: Ticket) -> bool {
@@ -159,9 +175,12 @@ impl Link {
 
     /// Answers a request in hand. Nothing happens when it is not in hand any more.
     pub(crate) fn answer(&self, ticket: Ticket, outcome: Outcome<'_>) {
-        let now = Time::now();
+        let now = self.now();
         let mut state = self.lock();
         let Some(ran) = state.session.answer(&self.page, ticket, outcome, now) else { return };
+        if state.faults.is_some() {
+            self.answer_with_faults(&mut state, ticket);
+        }
         if self.is_worth_a_write(&mut state, ran) {
             self.flush(&mut state);
         }
@@ -182,9 +201,15 @@ impl Link {
         if !state.session.can_start(&self.page) {
             return None;
         }
-        match state.session.start_next(&self.page, Time::now()) {
+        if state.faults.is_some() && self.has_fault_before_start(state) {
+            return None;
+        }
+        match state.session.start_next(&self.page, self.now()) {
             Ok(started) => {
-                if started.is_some() {
+                if let Some(started) = &started {
+                    if state.faults.is_some() {
+                        self.start_with_faults(state, started.ticket);
+                    }
                     state.crew.running += 1;
                     self.watch_if_pending(state);
                     if state.alert == Alert::Yes {
@@ -328,7 +353,7 @@ impl Link {
 
     /// Notices are passed on under the lock, so that they keep their order whoever reads.
     fn take_in(&self, state: &mut State) {
-        let notices = match state.session.take_in(Time::now()) {
+        let notices = match state.session.take_in(self.now()) {
             Ok(notices) => notices,
             Err(violation) => return self.finish(state, Err(violation.into())),
         };

@@ -1,24 +1,34 @@
 //! A worker on the test bench: handlers tested without a process.
 //!
 //! [`Bench`] runs a real worker, threads and all, on the other end of a socket pair in this process. What a
-//! handler answers is encoded, framed and decoded as it would be for a supervisor.
+//! handler answers is encoded, framed and decoded as it would be for a supervisor. What a handler can ask about its
+//! request is said by [`Terms`]; its time passes faster by [`Bench::advance`].
+//!
+//! [`Fault`] lets a real worker die at an exact point of a job.
 
+mod faults;
 mod peer;
+mod terms;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ganger_protocol::{AnswerHead, Answered, Call, Failure, FailureKind, Ordinal, decode, encode};
+use ganger_protocol::{Answered, Call, Failure, FailureKind, Ordinal, Time, decode, encode};
 use serde::Serialize;
 
 use crate::connect;
-use crate::link::OnLoss;
+use crate::link::{Link, OnLoss};
 use crate::serve::ServeError;
 use crate::worker::Worker;
 
+pub use faults::Fault;
+pub(crate) use faults::{Faults, Point, write_most};
 pub(crate) use peer::{Peer, Said};
+pub use terms::Terms;
 
 /// How long the bench waits for the worker.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,7 +62,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Bench {
     peer: Peer,
     serving: JoinHandle<Result<(), ServeError>>,
+    link: Arc<Link>,
     events: VecDeque<(String, Vec<u8>)>,
+    answers: HashMap<Ordinal, (Answered, Vec<u8>)>,
+}
+
+/// A call that was sent to a worker on the bench.
+#[derive(Debug)]
+#[must_use = "its answer is not waited for"]
+pub struct Sent<C> {
+    ordinal: Ordinal,
+    call: PhantomData<fn() -> C>,
 }
 
 impl Bench {
@@ -64,8 +84,9 @@ impl Bench {
     pub fn start(register: impl FnOnce(&mut Worker)) -> Bench {
         let (peer, mut worker) = connected();
         register(&mut worker);
+        let link = Arc::clone(worker.link());
         let serving = thread::spawn(move || worker.serve());
-        Bench { peer, serving, events: VecDeque::new() }
+        Bench { peer, serving, link, events: VecDeque::new(), answers: HashMap::new() }
     }
 
     /// Makes a call and waits for its answer.
@@ -77,9 +98,76 @@ impl Bench {
     /// # Panics
     /// When the worker has ended or does not answer within a minute.
     pub fn call<C: Call>(&mut self, call: &C) -> Result<C::Reply, Failure> {
+        self.call_on(&Terms::new(), call)
+    }
+
+    /// Makes a call on these terms and waits for its answer.
+    ///
+    /// # Errors
+    /// As [`call`](Bench::call).
+    ///
+    /// # Panics
+    /// As [`call`](Bench::call).
+    pub fn call_on<C: Call>(&mut self, terms: &Terms, call: &C) -> Result<C::Reply, Failure> {
+        let sent = self.send(terms, call)?;
+        self.wait(sent)
+    }
+
+    /// Makes a call on these terms and does not wait: to [`cancel`](Bench::cancel) it, or to have several in hand.
+    ///
+    /// # Errors
+    /// A [`Failure`] of kind [`Codec`](FailureKind::Codec) when the call cannot be encoded.
+    pub fn send<C: Call>(&mut self, terms: &Terms, call: &C) -> Result<Sent<C>, Failure> {
         let data = encode(call).map_err(codec)?;
-        let reply = self.call_raw(C::NAME, &data)?;
+        let ordinal = self.peer.request_on(terms, C::NAME, &data);
+        Ok(Sent { ordinal, call: PhantomData })
+    }
+
+    /// Makes a call whose argument is bytes and does not wait for its answer, which is lost.
+    pub fn send_raw(&mut self, name: &str, data: &[u8]) {
+        self.peer.request(name, data);
+    }
+
+    /// Waits for the answer to a call.
+    ///
+    /// # Errors
+    /// As [`call`](Bench::call).
+    ///
+    /// # Panics
+    /// As [`call`](Bench::call).
+    pub fn wait<C: Call>(&mut self, sent: Sent<C>) -> Result<C::Reply, Failure> {
+        let reply = self.reply_to(sent.ordinal)?;
         decode(&reply).map_err(codec)
+    }
+
+    /// Waits until the handler of a call is about to be called.
+    ///
+    /// # Panics
+    /// When it is not called within a minute.
+    pub fn wait_started<C>(&self, sent: &Sent<C>) {
+        let patience = Time::now() + PATIENCE;
+        // The mark is a word in memory: nothing tells when it moves.
+        while !sent.ordinal.is_started(self.peer.page.mark().started) {
+            assert!(Time::now() < patience, "the call was not started for {PATIENCE:?}");
+            thread::yield_now();
+        }
+    }
+
+    /// Tells the worker that nobody waits for the answer to a call any more, once its handler was called: a supervisor
+    /// takes back what was not started.
+    ///
+    /// # Panics
+    /// As [`wait_started`](Bench::wait_started).
+    pub fn cancel<C>(&mut self, sent: &Sent<C>) {
+        self.wait_started(sent);
+        self.peer.cancel(sent.ordinal);
+    }
+
+    /// Moves the time on that handlers are told: the age of their requests, how long they have been running, their
+    /// deadlines. Handlers that are not yet called see nothing of it: [wait](Bench::wait_started) for that. Neither the
+    /// machine's clock nor the worker's own threads are any the wiser.
+    pub fn advance(&self, time: Duration) {
+        self.link.advance(time);
     }
 
     /// Makes a call whose argument and reply are bytes; one that is only acknowledged replies no bytes.
@@ -91,11 +179,7 @@ impl Bench {
     /// When the worker has ended or does not answer within a minute.
     pub fn call_raw(&mut self, name: &str, data: &[u8]) -> Result<Vec<u8>, Failure> {
         let ordinal = self.peer.request(name, data);
-        let (answered, payload) = self.answer_to(ordinal);
-        match answered {
-            Answered::Data | Answered::Ack => Ok(payload),
-            Answered::Failed => Err(decode(&payload).unwrap_or_else(codec)),
-        }
+        self.reply_to(ordinal)
     }
 
     /// Sends an event to the worker.
@@ -115,8 +199,12 @@ impl Bench {
             if let Some(event) = self.events.pop_front() {
                 return event;
             }
-            if let Said::Event(name, payload) = self.next() {
-                self.events.push_back((name, payload));
+            match self.next() {
+                Said::Event(name, payload) => self.events.push_back((name, payload)),
+                Said::Answer(head, payload) => {
+                    self.answers.insert(head.ordinal, (head.answered, payload));
+                }
+                Said::Hello(_) | Said::Ready(_) | Said::Busy | Said::Goodbye | Said::Gone => {}
             }
         }
     }
@@ -134,19 +222,37 @@ impl Bench {
         self.serving.join().expect("serve does not panic")
     }
 
+    /// Waits until the worker has ended by itself: by a [`Fault`], or because a handler ended it.
+    ///
+    /// # Errors
+    /// What [`Worker::serve`] returned.
+    ///
+    /// # Panics
+    /// When the worker does not end within a minute.
+    pub fn wait_end(mut self) -> Result<(), ServeError> {
+        while self.peer.next(PATIENCE) != Said::Gone {}
+        self.serving.join().expect("serve does not panic")
+    }
+
+    fn reply_to(&mut self, ordinal: Ordinal) -> Result<Vec<u8>, Failure> {
+        let (answered, payload) = self.answer_to(ordinal);
+        match answered {
+            Answered::Data | Answered::Ack => Ok(payload),
+            Answered::Failed => Err(decode(&payload).unwrap_or_else(codec)),
+        }
+    }
+
     fn answer_to(&mut self, ordinal: Ordinal) -> (Answered, Vec<u8>) {
         loop {
+            if let Some(answer) = self.answers.remove(&ordinal) {
+                return answer;
+            }
             match self.next() {
-                Said::Answer(AnswerHead { ordinal: found, answered, .. }, payload) if found == ordinal => {
-                    return (answered, payload);
+                Said::Answer(head, payload) => {
+                    self.answers.insert(head.ordinal, (head.answered, payload));
                 }
                 Said::Event(name, payload) => self.events.push_back((name, payload)),
-                Said::Answer(..)
-                | Said::Hello(_)
-                | Said::Ready(_)
-                | Said::Busy
-                | Said::Goodbye
-                | Said::Gone => {}
+                Said::Hello(_) | Said::Ready(_) | Said::Busy | Said::Goodbye | Said::Gone => {}
             }
         }
     }

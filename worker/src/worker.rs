@@ -13,6 +13,7 @@ use crate::handlers::{Handlers, returning, whole};
 use crate::link::Link;
 use crate::request::{Context, RawRequest, Request};
 use crate::serve::{self, ServeError};
+use crate::testing::Fault;
 
 /// A worker process, before it serves.
 ///
@@ -207,6 +208,13 @@ impl Worker {
         self
     }
 
+    /// Lets something go wrong on purpose: for tests of whoever depends on this worker. See
+    /// [`testing::Fault`](crate::testing::Fault); several may be injected.
+    pub fn inject(&mut self, fault: Fault) -> &mut Worker {
+        self.link().inject(fault);
+        self
+    }
+
     /// A handle for any thread: readiness, events, the requests in hand.
     #[must_use]
     pub fn control(&self) -> Control {
@@ -226,7 +234,7 @@ impl Worker {
         serve::serve(&tether.0, handlers, hooks, threads as usize)
     }
 
-    fn link(&self) -> &Arc<Link> {
+    pub(crate) fn link(&self) -> &Arc<Link> {
         &self.tether.0
     }
 }

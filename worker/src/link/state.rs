@@ -7,6 +7,7 @@ use parking_lot::MutexGuard;
 use crate::courier::Courier;
 use crate::serve::ServeError;
 use crate::session::Session;
+use crate::testing::Faults;
 
 /// A hook that runs in the moment before a hard kill.
 pub(crate) type HardKillHook = Box<dyn FnOnce() + Send>;
@@ -25,6 +26,8 @@ pub(crate) struct State {
     pub(crate) hard_kill: HardKill,
     pub(crate) default_capacity: u32,
     pub(crate) missed_events: u64,
+    /// What goes wrong on purpose; `None` but in tests.
+    pub(crate) faults: Option<Box<Faults>>,
     /// Whether the reader was nudged and has not yet woken.
     pub(super) nudged: bool,
 }
@@ -103,6 +106,7 @@ impl State {
             hard_kill: HardKill::default(),
             default_capacity: 1,
             missed_events: 0,
+            faults: None,
             nudged: false,
         }
     }

@@ -84,7 +84,7 @@ impl Context {
     /// How long ago the job was enqueued, by the machine's monotonic clock.
     #[must_use]
     pub fn age(&self) -> Duration {
-        Time::now().since(self.enqueued)
+        self.link.now().since(self.enqueued)
     }
 
     /// When the job was enqueued, by the wall clock as it is now.
@@ -97,14 +97,14 @@ impl Context {
     /// How long this attempt has been running.
     #[must_use]
     pub fn running_for(&self) -> Duration {
-        Time::now().since(self.since)
+        self.link.now().since(self.since)
     }
 
     /// When the run timeout ends this attempt, if there is one.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let deadline = self.since + self.run_timeout?;
-        let (now, clock) = (Instant::now(), Time::now());
+        let (now, clock) = (Instant::now(), self.link.now());
         if deadline >= clock {
             now.checked_add(deadline.since(clock))
         } else {

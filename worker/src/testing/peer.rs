@@ -13,6 +13,8 @@ use ganger_protocol::{
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use serde::Serialize;
 
+use super::Terms;
+
 /// Something that the worker said, owned.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Said {
@@ -76,6 +78,20 @@ impl Peer {
         self.request_with(&head, payload)
     }
 
+    /// Sends a request that follows the last one, on these terms.
+    pub(crate) fn request_on(&mut self, terms: &Terms, name: &str, payload: &[u8]) -> Ordinal {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let borrowed = |(key, value): &'_ (String, String)| (key.clone().into(), value.clone().into());
+        let head = RequestHead {
+            attempt: terms.attempt,
+            age_nanos: nanos(terms.age),
+            run_timeout_nanos: terms.run_timeout.map(nanos),
+            headers: terms.headers.iter().map(borrowed).collect(),
+            ..self.head(name)
+        };
+        self.request_with(&head, payload)
+    }
+
     /// The head of the request that follows the last one.
     pub(crate) fn head<'a>(&mut self, name: &'a str) -> RequestHead<'a> {
         self.last = self.last.next();
@@ -105,7 +121,6 @@ impl Peer {
         mark
     }
 
-    #[cfg(test)]
     pub(crate) fn cancel(&mut self, ordinal: Ordinal) {
         self.send_urgent(Kind::Cancel, &ganger_protocol::Cancel { ordinal, epoch: Epoch(1) }, &[]);
     }
