@@ -12,10 +12,13 @@ pub mod calls;
 pub mod chaos;
 pub mod fuzz;
 pub mod harness;
+pub mod madpeers;
 pub mod raw;
+pub mod restarts;
 pub mod rig;
 pub mod runner;
 pub mod sim;
+pub mod sweep;
 pub mod workers;
 
 /// The README's code, so that it is compiled.

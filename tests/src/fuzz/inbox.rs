@@ -25,7 +25,8 @@ pub(super) fn run(bytes: &[u8], features: &mut Features) {
     };
     let (expected, end) = by_the_book(stream, &limits);
     let growth = if how & 1 == 0 { Growth::AsReceived } else { Growth::AtOnce };
-    let mut reader = Reader { inbox: Inbox::new(limits, growth), growth, limits, received: 0, frames: Vec::new() };
+    let mut reader =
+        Reader { inbox: Inbox::new(limits, growth), growth, limits, received: 0, frames: Vec::new() };
     let found = reader.read(stream, &mut Rng::with_seed(u64::from(cuts)), usize::from(how >> 3));
     assert_eq!(found, end, "the stream's end depends on how it is cut");
     assert!(reader.frames == expected, "the frames depend on how the stream is cut");
@@ -100,7 +101,10 @@ impl Reader {
             // A peer that is trusted is believed one announcement, and no more.
             Growth::AtOnce => {
                 let capacity = self.inbox.capacity();
-                assert!(capacity <= self.limits.payload + 2 * self.received + FIXED_BYTES, "{capacity} bytes");
+                assert!(
+                    capacity <= self.limits.payload + 2 * self.received + FIXED_BYTES,
+                    "{capacity} bytes"
+                );
             }
         }
     }

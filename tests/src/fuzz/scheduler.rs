@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use ganger::internals::{
-    Backlog, Config, ExitStatus, GroupConfig, GroupIndex, Input, JobKey, JobOptions, OnTimeout, Outcome, Pick,
-    RetryOn, SpawnFailure, WorkerKey,
+    Backlog, Config, ExitStatus, GroupConfig, GroupIndex, Input, JobKey, JobOptions, OnTimeout, Outcome,
+    Pick, RetryOn, SpawnFailure, WorkerKey,
 };
 use ganger_protocol::{Answered, Epoch, EventHead, Kind, Ordinal, Page, Time, VERSION, Vitals};
 
@@ -114,7 +114,6 @@ fn enqueue(rig: &mut Rig, tape: &mut Tape<'_>) {
     let group = GroupIndex(tape.below(usize::from(rig.groups())) as u16);
     rig.enqueue(group, options);
 }
-
 
 fn act_up(rig: &mut Rig, peer: usize, step: usize, tape: &mut Tape<'_>, features: &mut Features) {
     let now = rig.now();

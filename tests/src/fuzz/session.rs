@@ -71,7 +71,10 @@ impl Bench {
             4 | 5 => return self.start(),
             6 | 7 => self.answer(tape),
             8 => return self.supervisor_says(tape),
-            9 => return self.hear(&tape.take(tape.byte().into()).to_vec()),
+            9 => {
+                let count = usize::from(tape.byte());
+                return self.hear(tape.take(count));
+            }
             10 => self.ready(1 + tape.below(4) as u32),
             11 => self.session.busy(),
             12 => {
@@ -86,7 +89,8 @@ impl Bench {
 
     fn request(&mut self, tape: &mut Tape<'_>) -> Result<(), Violation> {
         self.last = self.last.next();
-        let mut head = RequestHead { generation: self.page.mark().generation, ..super::inbox::request(self.last.0) };
+        let mut head =
+            RequestHead { generation: self.page.mark().generation, ..super::inbox::request(self.last.0) };
         match tape.byte() {
             0 => head.ordinal = Ordinal(tape.u32()),
             1 => head.generation = Generation(tape.u32()),

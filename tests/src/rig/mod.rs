@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ganger::internals::{
-    Action, Config, Exit, ExitStatus, GroupIndex, Heard, Input, JobKey, JobOptions, Outcome, Reply, Scheduler,
-    SpawnFailure, Ticket, WorkerKey,
+    Action, Config, Exit, ExitStatus, GroupIndex, Heard, Input, JobKey, JobOptions, Outcome, Reply,
+    Scheduler, SpawnFailure, Ticket, WorkerKey,
 };
 use ganger_protocol::{Inbox, JobId, Time};
 
@@ -69,6 +69,8 @@ pub struct Rig {
     places: HashMap<u64, usize>,
     /// All jobs, in their order.
     pub jobs: Vec<Job>,
+    /// What every job carries.
+    pub payload: Vec<u8>,
     /// Everything has ended.
     pub is_stopped: bool,
 }
@@ -86,6 +88,7 @@ impl Rig {
             peers: Vec::new(),
             places: HashMap::new(),
             jobs: Vec::new(),
+            payload: Vec::new(),
             is_stopped: false,
         };
         rig.settle();
@@ -270,7 +273,7 @@ impl Rig {
                 let task = Task { job: index, ordinal, generation, epoch };
                 assert!(attempt <= 1 + self.jobs[index].retries, "job {index}: attempt {attempt}");
                 self.jobs[index].held.push((peer, task));
-                self.peers[peer].send(task, attempt);
+                self.peers[peer].send(task, attempt, &self.payload);
             }
             Action::TakeBack(worker) => {
                 let peer = self.place(worker);
@@ -284,7 +287,8 @@ impl Rig {
             }
             Action::Sample(worker) => {
                 let vitals = self.peers[self.place(worker)].page.vitals();
-                self.scheduler.handle_input(self.now, Input::Sample { worker, rss_bytes: Some(1 << 20), vitals });
+                self.scheduler
+                    .handle_input(self.now, Input::Sample { worker, rss_bytes: Some(1 << 20), vitals });
             }
             Action::Kill(worker) => {
                 let peer = self.place(worker);
@@ -314,7 +318,10 @@ impl Rig {
         assert!(self.jobs[index].outcome.is_none(), "job {index} settles twice");
         if let Outcome::Replied { data, .. } = &outcome {
             let was_said = |(peer, task): &(usize, Task)| self.peers[*peer].has_said(*task, data);
-            assert!(self.jobs[index].held.iter().any(was_said), "job {index}: nobody gave the reply {data:?}");
+            assert!(
+                self.jobs[index].held.iter().any(was_said),
+                "job {index}: nobody gave the reply {data:?}"
+            );
         }
         self.jobs[index].outcome = Some(outcome);
     }

@@ -2,8 +2,8 @@
 
 use ganger::internals::{Ear, WorkerKey};
 use ganger_protocol::{
-    AnswerHead, Answered, Body, Epoch, Generation, Growth, Inbox, JobId, Kind, Limits, MAGIC, Ordinal, Outbox,
-    Page, Ready, RequestHead, Time, VERSION, WorkerHello,
+    AnswerHead, Answered, Body, Epoch, Generation, Growth, Inbox, JobId, Kind, Limits, MAGIC, Ordinal,
+    Outbox, Page, Ready, RequestHead, Time, VERSION, WorkerHello,
 };
 
 use crate::raw::frame;
@@ -81,6 +81,12 @@ impl Peer {
         self.is_linked && self.stage != Stage::Gone
     }
 
+    /// Whether it has written nothing yet.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.received == 0
+    }
+
     pub(super) fn begin(&mut self, now: Time) -> bool {
         let begins = self.stage == Stage::Unborn;
         if begins {
@@ -103,7 +109,7 @@ impl Peer {
         ends
     }
 
-    pub(super) fn send(&mut self, task: Task, attempt: u16) {
+    pub(super) fn send(&mut self, task: Task, attempt: u16, payload: &[u8]) {
         if !self.has_link() {
             return;
         }
@@ -119,7 +125,7 @@ impl Peer {
             headers: Vec::new(),
         };
         self.ear.expect_answer();
-        self.to_worker.frame(Kind::Request, &head, Body::Copy(&[]));
+        self.to_worker.frame(Kind::Request, &head, Body::Copy(payload));
         self.tasks.push(task);
     }
 
@@ -133,9 +139,7 @@ impl Peer {
     /// Forgets what was taken back, as a worker does that looks at the generation.
     pub fn forget_taken_back(&mut self) {
         let mark = self.page.mark();
-        self.tasks.retain(|task| {
-            task.generation == mark.generation || task.ordinal.is_started(mark.started)
-        });
+        self.tasks.retain(|task| task.generation == mark.generation || task.ordinal.is_started(mark.started));
     }
 
     /// The frame in which it introduces itself.

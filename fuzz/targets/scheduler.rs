@@ -1,0 +1,7 @@
+//! The target `scheduler` of `ganger_tests::fuzz`, under libFuzzer.
+
+#![no_main]
+
+use ganger_tests::fuzz::{Features, Target};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| Target::Scheduler.run(bytes, &mut Features::default()));

@@ -1,0 +1,7 @@
+//! The short forms of what is also run for long: fuzzing, byte sweeps, restarts, mad peers; and the users' test kit.
+
+mod fuzzing;
+mod kit;
+mod restarting;
+mod sweeping;
+mod unimpressed;
