@@ -132,9 +132,9 @@ impl<T: Ticket> Scheduler<T> {
         if is_overtime {
             // Its attempt had run out of time; now it is over.
             return if death.is_proven && self.may_retry() {
-                self.retry(key)
+                self.retry(key);
             } else {
-                self.finish(key, Outcome::TimedOut { clock: Clock::Run, started: Started::Yes })
+                self.finish(key, Outcome::TimedOut { clock: Clock::Run, started: Started::Yes });
             };
         }
         self.retry_lost(key, request, death);

@@ -269,7 +269,9 @@ mod tests {
     #[test]
     fn of_a_panic_the_message_is_told() {
         let tail = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-        let panic = tail("starting\nthread 'main' panicked at src/main.rs:1:2:\nno lamp\nnote: run with …\nnote: more");
+        let panic = tail(
+            "starting\nthread 'main' panicked at src/main.rs:1:2:\nno lamp\nnote: run with …\nnote: more",
+        );
         assert_eq!(last_words(&panic), ["thread 'main' panicked at src/main.rs:1:2:", "no lamp"]);
         assert_eq!(last_words(&panic[..2]), ["thread 'main' panicked at src/main.rs:1:2:"]);
         assert_eq!(last_words(&tail("one\nSegmentation fault")), ["Segmentation fault"]);

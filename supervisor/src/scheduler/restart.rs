@@ -194,9 +194,8 @@ impl<T: Ticket> Scheduler<T> {
             return Some(format!("{exits} unexpected exits within {:?}", policy.window));
         }
         let wanted = group.slots.get(..group.wanted as usize)?;
-        let is_hollow = !wanted.is_empty()
-            && wanted.iter().all(|place| place.failures > limit)
-            && !self.serves(index);
+        let is_hollow =
+            !wanted.is_empty() && wanted.iter().all(|place| place.failures > limit) && !self.serves(index);
         is_hollow.then(|| format!("more than {limit} unexpected exits in a row in every slot"))
     }
 
