@@ -13,6 +13,7 @@ pub mod chaos;
 pub mod fuzz;
 pub mod harness;
 pub mod madpeers;
+pub mod mutation;
 pub mod raw;
 pub mod restarts;
 pub mod rig;

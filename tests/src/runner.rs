@@ -13,7 +13,7 @@ const TAIL: usize = 80;
 /// A schedule takes a millisecond; one that takes this long never ends.
 const ENDLESS: Duration = Duration::from_secs(20);
 
-/// After so many failed schedules no more are begun.
+/// After so many failed schedules no more are begun, unless it is asked otherwise.
 const ENOUGH: usize = 20;
 
 /// What to run.
@@ -31,13 +31,15 @@ pub struct Arguments {
     pub trace: bool,
     /// Runs each schedule twice and compares.
     pub check_determinism: bool,
+    /// After so many failed schedules no more are begun.
+    pub enough: usize,
 }
 
 impl Default for Arguments {
     fn default() -> Arguments {
         let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
         let steps = Options::default().steps;
-        Arguments { seeds: 1_000, from: 0, steps, threads, trace: false, check_determinism: false }
+        Arguments { seeds: 1_000, from: 0, steps, threads, trace: false, check_determinism: false, enough: ENOUGH }
     }
 }
 
@@ -60,6 +62,7 @@ impl Arguments {
                 "--steps" => arguments.steps = number()?,
                 "--threads" => arguments.threads = number()?.max(1),
                 "--trace" => arguments.trace = true,
+                "--first" => arguments.enough = 1,
                 "--check-determinism" => arguments.check_determinism = true,
                 _ => return Err(format!("unknown argument {word}")),
             }
@@ -151,7 +154,7 @@ fn watch(tally: &Tally, current: &[Current]) {
 fn work(arguments: &Arguments, tally: &Tally, current: &Current) {
     loop {
         let index = tally.next.fetch_add(1, Relaxed);
-        if index >= arguments.seeds || is_enough(tally) {
+        if index >= arguments.seeds || is_enough(arguments, tally) {
             return;
         }
         current.seed.store(arguments.from + index, Relaxed);
@@ -171,8 +174,8 @@ fn work(arguments: &Arguments, tally: &Tally, current: &Current) {
     }
 }
 
-fn is_enough(tally: &Tally) -> bool {
-    tally.failed.lock().is_ok_and(|failed| failed.len() >= ENOUGH)
+fn is_enough(arguments: &Arguments, tally: &Tally) -> bool {
+    tally.failed.lock().is_ok_and(|failed| failed.len() >= arguments.enough)
 }
 
 fn run_one(arguments: &Arguments, seed: u64) -> Report {

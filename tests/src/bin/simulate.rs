@@ -1,4 +1,4 @@
-//! Runs the simulator: `simulate --seeds N [--from S] [--steps M] [--threads T] [--trace] [--check-determinism]`.
+//! Runs the simulator: `simulate --seeds N [--from S] [--steps M] [--threads T] [--first] [--trace] [--check-determinism]`.
 
 fn main() -> std::process::ExitCode {
     match ganger_tests::runner::Arguments::parse(std::env::args().skip(1)) {
