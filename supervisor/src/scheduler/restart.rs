@@ -158,7 +158,7 @@ impl<T: Ticket> Scheduler<T> {
             self.note_fault(index, slot, &policy, end);
         }
         let group = &self.groups[usize::from(index.0)];
-        if blame == Blame::Unkillable && group.is_out_of_places() {
+        if group.is_out_of_places() {
             let reason = format!("{} processes could not be killed; the last: {end}", group.written_off);
             self.degrade(index, reason.into());
         }
