@@ -282,7 +282,8 @@ impl Pool {
     }
 
     fn end(self, number: u64, counts: &mut Counts) {
-        let ticket = if number % 2 == 0 { self.supervisor.soft_kill() } else { self.supervisor.hard_kill() };
+        let ticket =
+            if number.is_multiple_of(2) { self.supervisor.soft_kill() } else { self.supervisor.hard_kill() };
         ticket.wait();
         self.supervisor.join();
         counts.supervisors += 1;

@@ -1,8 +1,8 @@
 //! Many schedules, over all cores, with a summary.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::sim::{self, Options, Report};
@@ -39,7 +39,15 @@ impl Default for Arguments {
     fn default() -> Arguments {
         let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
         let steps = Options::default().steps;
-        Arguments { seeds: 1_000, from: 0, steps, threads, trace: false, check_determinism: false, enough: ENOUGH }
+        Arguments {
+            seeds: 1_000,
+            from: 0,
+            steps,
+            threads,
+            trace: false,
+            check_determinism: false,
+            enough: ENOUGH,
+        }
     }
 }
 
@@ -54,7 +62,10 @@ impl Arguments {
         while let Some(word) = words.next() {
             let mut number = || {
                 let value = words.next().ok_or(format!("{word} needs a number"))?;
-                value.replace('_', "").parse::<u64>().map_err(|_| format!("{word} needs a number, not {value}"))
+                value
+                    .replace('_', "")
+                    .parse::<u64>()
+                    .map_err(|_| format!("{word} needs a number, not {value}"))
             };
             match word.as_str() {
                 "--seeds" => arguments.seeds = number()?,
@@ -145,7 +156,11 @@ fn watch(tally: &Tally, current: &[Current]) {
             (before, since) = (now, Instant::now());
         } else if since.elapsed() > ENDLESS && !tally.finished.load(Relaxed) {
             let seeds: Vec<u64> = current.iter().map(|one| one.seed.load(Relaxed)).collect();
-            println!("seed {}: {}: a turn never ends (among the seeds {seeds:?})", seeds[0], sim::Check::LoopNeverSpins);
+            println!(
+                "seed {}: {}: a turn never ends (among the seeds {seeds:?})",
+                seeds[0],
+                sim::Check::LoopNeverSpins
+            );
             std::process::exit(1);
         }
     }

@@ -135,6 +135,7 @@ impl Bench {
     ///
     /// # Panics
     /// As [`call`](Bench::call).
+    #[allow(clippy::needless_pass_by_value, reason = "an answer can be waited for once")]
     pub fn wait<C: Call>(&mut self, sent: Sent<C>) -> Result<C::Reply, Failure> {
         let reply = self.reply_to(sent.ordinal)?;
         decode(&reply).map_err(codec)

@@ -6,6 +6,9 @@
 #[allow(dead_code)]
 #[path = "../src/testing/peer.rs"]
 mod peer;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../src/testing/terms.rs"]
+mod terms;
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
@@ -17,6 +20,7 @@ use ganger_worker::{Failure, Worker};
 use peer::{Peer, Said};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use terms::Terms;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
