@@ -65,6 +65,8 @@ checks! {
     WithinCapacity,
     /// J10: a request is started only in a free slot of a worker that says it is ready.
     StartsInFreeSlots,
+    /// A page shows the requests whose handlers run, no more and no fewer.
+    PageIsTrue,
     /// An unrouted worker's unstarted requests are taken back at once.
     UnroutedKeepNothing,
     /// A request's ordinal and generation are the ones its worker will accept.

@@ -1,11 +1,13 @@
 //! Where checks bring what they found.
 
+use std::time::Duration;
+
 use ganger_protocol::Time;
 
 use super::check::{Check, Violation};
 
 /// Timers may be this late, on a machine that is not stopped.
-pub(crate) const PRECISION: std::time::Duration = std::time::Duration::from_millis(10);
+pub(crate) const PRECISION: Duration = Duration::from_millis(10);
 
 /// What was found so far, and what excuses lateness.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub(crate) struct Court {
 pub(crate) struct Stop {
     pub(crate) from: Time,
     pub(crate) to: Time,
+    /// By so much every clock and every heartbeat moves, at least.
+    pub(crate) forgiven: Duration,
 }
 
 impl Court {
@@ -29,10 +33,9 @@ impl Court {
     }
 
     /// Accuses unless `holds`.
-    pub(crate) fn demand(&mut self, holds: impl Into<Holds>, check: Check, text: impl FnOnce() -> String) {
-        match holds.into() {
-            Holds::Yes => {}
-            Holds::No => self.accuse(check, text),
+    pub(crate) fn demand(&mut self, holds: bool, check: Check, text: impl FnOnce() -> String) {
+        if !holds {
+            self.accuse(check, text);
         }
     }
 
@@ -44,12 +47,20 @@ impl Court {
         self.found
     }
 
-    pub(crate) fn note_stop(&mut self, from: Time, to: Time) {
-        self.stops.push(Stop { from, to });
+    pub(crate) fn note_stop(&mut self, stop: Stop) {
+        self.stops.push(stop);
+    }
+
+    /// When a clock that runs from `since` and would be due at `due` is due at the earliest.
+    pub(crate) fn forgiving(&self, since: Time, due: Time) -> Time {
+        let wholly_within = |due: Time, stop: &Stop| {
+            if stop.from >= since && stop.from < due { due + stop.forgiven } else { due }
+        };
+        self.stops.iter().fold(due, wholly_within)
     }
 
     /// How long the supervisor was stopped in all, in stops that reached beyond `since`.
-    pub(crate) fn stopped_since(&self, since: Time) -> std::time::Duration {
+    pub(crate) fn stopped_since(&self, since: Time) -> Duration {
         self.stops.iter().rev().take_while(|stop| stop.to > since).map(|stop| stop.to.since(stop.from)).sum()
     }
 
@@ -57,18 +68,5 @@ impl Court {
     pub(crate) fn is_overdue(&self, now: Time, at: Time, from: Time) -> bool {
         let late = now.since(at);
         late > PRECISION && late > PRECISION + self.stopped_since(from)
-    }
-}
-
-/// Whether a demand holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holds {
-    Yes,
-    No,
-}
-
-impl From<bool> for Holds {
-    fn from(holds: bool) -> Holds {
-        if holds { Holds::Yes } else { Holds::No }
     }
 }

@@ -12,7 +12,7 @@ use super::process::{Life, Process, SpawnAnswer};
 use super::world::World;
 
 /// What came in after the timers were looked at may be due at once; but not for ever.
-const MOST_SPINS: u32 = 5;
+const MOST_SPINS: u32 = 30;
 
 #[derive(Clone, Copy)]
 enum Source {
@@ -169,7 +169,9 @@ impl World {
             return;
         }
         if process.up.len() > 0 {
-            let most = if self.rng.u8(..4) == 0 { self.rng.usize(1..40) } else { usize::MAX };
+            // A dead worker's link is read as far as it goes: its grace may be over.
+            let in_part = process.told.process_ended.is_none() && self.rng.u8(..4) == 0;
+            let most = if in_part { self.rng.usize(1..40) } else { usize::MAX };
             self.read_link(proc, most);
         }
         let process = &mut self.procs[proc];

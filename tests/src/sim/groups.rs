@@ -122,13 +122,12 @@ impl GroupModel {
     }
 
     /// A worker of the slot is gone.
-    pub(crate) fn note_end(&mut self, slot: u32, fault: Fault, now: Time) {
+    pub(crate) fn note_end(&mut self, slot: u32, fault: Fault, was_running: bool, now: Time) {
         self.changed = now;
+        self.job_deaths += u32::from(was_running);
         let fault = match fault {
-            Fault::Job => {
-                self.job_deaths += 1;
-                if self.job_deaths > self.most_job_deaths { Fault::Maybe } else { Fault::Nobody }
-            }
+            Fault::Job if self.job_deaths > self.most_job_deaths => Fault::Maybe,
+            Fault::Job => Fault::Nobody,
             Fault::Own | Fault::Maybe | Fault::Nobody => fault,
         };
         // A replacement for one that we ended ourselves need not wait for a probe's time.

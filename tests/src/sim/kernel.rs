@@ -5,6 +5,7 @@ use std::time::Duration;
 use ganger::internals::ExitStatus;
 
 use super::calendar::{Happening, Signal};
+use super::court::{PRECISION, Stop};
 use super::process::Life;
 use super::world::{Stage, World};
 
@@ -176,11 +177,26 @@ impl World {
         }
         self.trace.note(now, 14, gap.as_nanos() as u64, 0, || format!("the supervisor is stopped for {gap:?}"));
         self.stopped_until = now + gap;
-        self.court.note_stop(now, self.stopped_until);
+        let forgiven = self.least_forgiven(gap);
+        self.court.note_stop(Stop { from: now, to: self.stopped_until, forgiven });
         if self.turn_at < self.stopped_until {
             self.turn_at = ganger_protocol::Time::NEVER;
             self.turn_by(self.stopped_until);
         }
+    }
+
+    /// A gap shows from the first timer that was missed; while there are workers, that is the look at them.
+    fn least_forgiven(&self, gap: Duration) -> Duration {
+        let is_sampled = |proc: &usize| {
+            let process = &self.procs[*proc];
+            process.told.spawned.is_some_and(|at| at < self.now())
+                && process.told.process_ended.is_none()
+                && !process.desk.is_buried
+        };
+        let unseen = self.plan.config.sample_every + PRECISION;
+        let seen = gap.saturating_sub(unseen);
+        let counts = seen > Duration::from_secs(1) && self.live.iter().any(is_sampled);
+        if counts { seen } else { Duration::ZERO }
     }
 
     /// No faults from now on, and the standing ones end.

@@ -785,6 +785,14 @@ impl Ledger {
         court.demand(due.is_some_and(|due| now >= due), Check::ClocksAreNeverEarly, || {
             format!("job {index} ran out of its {clock:?} clock at {now:?}, which was due at {due:?}")
         });
+        let since = match clock {
+            WhichClock::Queue | WhichClock::Total => Some(job.enqueued),
+            WhichClock::Run => job.attempts.last().and_then(|last| self.attempts[*last].marked),
+        };
+        let earliest = since.zip(due).map(|(since, due)| court.forgiving(since, due));
+        court.demand(earliest.is_none_or(|earliest| now >= earliest), Check::StopsAreForgiven, || {
+            format!("job {index} ran out of its {clock:?} clock at {now:?}, which a stop had moved to {earliest:?}")
+        });
         match clock {
             WhichClock::Queue => {
                 let on_time = |start: Time| due.is_none_or(|due| start >= due);

@@ -331,6 +331,9 @@ impl World {
             return self.die(proc, ExitStatus::Signal(6));
         }
         self.answer(proc, run);
+        self.court.demand(self.procs[proc].shows_what_runs(), Check::PageIsTrue, || {
+            format!("process {proc} does not show in its page what it runs")
+        });
         self.write_soon(proc);
         self.start_soon(proc);
         self.leave_if_due(proc);

@@ -147,8 +147,6 @@ impl World {
 
     /// Workers that certainly take a request now.
     fn idle_workers(&self, group: usize) -> Vec<usize> {
-        let now = self.now();
-        let silence = |proc: usize| now.since(self.procs[proc].told.beat_seen);
         self.unburied(group)
             .filter(|proc| {
                 let told = &self.procs[*proc].told;
@@ -156,7 +154,7 @@ impl World {
                 told.refuses().is_none()
                     && !self.has_abandoned(*proc)
                     && !is_alone
-                    && silence(*proc) < self.policy(*proc).suspect_after
+                    && !told.seemed_silent
                     && told.held.len() < told.capacity.unwrap_or(0) as usize
             })
             .collect()

@@ -165,7 +165,7 @@ impl Habits {
         let mut tough = || rng.u32(..1_000) < faults.tough;
         Habits {
             ignores_term: tough(),
-            survives_kill: tough() && tough(),
+            survives_kill: tough(),
             leaves_grandchild: tough(),
             overstays: tough(),
             wants_warning: rng.u8(..4) == 0,
@@ -256,6 +256,13 @@ impl Process {
     /// Whether the kernel still has its threads.
     pub(crate) fn is_alive(&self) -> bool {
         matches!(self.life, Life::Running | Life::Stopped)
+    }
+
+    /// Whether its page shows the requests whose handlers run, and no others; one that scribbles into it may show anything.
+    pub(crate) fn shows_what_runs(&self) -> bool {
+        let shown: Vec<Ordinal> = self.page.slots().map(|slot| slot.ordinal).collect();
+        let is_true = shown.len() == self.runs.len() && self.runs.iter().all(|run| shown.contains(&run.ticket.ordinal()));
+        is_true || !self.sort.is_truthful()
     }
 
     /// The start mark and the slots in use, as the supervisor reads them.

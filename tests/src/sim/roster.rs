@@ -26,6 +26,8 @@ pub(crate) struct Told {
     pub(crate) beat: Time,
     /// When a sample first showed that it was silent for too long.
     pub(crate) suspected: Option<Time>,
+    /// The last look may have shown it silent for too long.
+    pub(crate) seemed_silent: bool,
     pub(crate) missing: Option<Time>,
     pub(crate) warned: Option<Time>,
     pub(crate) terminated: Option<Time>,
@@ -63,6 +65,7 @@ impl Told {
             beat_seen: ordered,
             beat: Time::ZERO,
             suspected: None,
+            seemed_silent: false,
             missing: None,
             warned: None,
             terminated: None,
@@ -130,6 +133,10 @@ impl Told {
             self.beat_seen = now;
             self.suspected = None;
             self.missing = None;
+        }
+        self.seemed_silent = now.since(self.beat_seen) >= suspect_after;
+        if self.capacity.is_none() {
+            return;
         }
         let silent = now.since(self.beat_seen).saturating_sub(forgiven);
         if silent > suspect_after {

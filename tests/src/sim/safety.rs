@@ -132,7 +132,7 @@ impl World {
     fn is_due_for_the_ladder(&self, proc: usize, now: Time) -> bool {
         let told = &self.procs[proc].told;
         let policy = self.policy(proc);
-        let is_missing = now.since(told.beat_seen) >= policy.missing_after;
+        let is_missing = now >= self.court.forgiving(told.beat_seen, told.beat_seen + policy.missing_after);
         let overstays = told.drained.is_some_and(|at| {
             told.shutdown_by.is_some_and(|by| now >= by) || now >= at + policy.leave_grace
         });
@@ -165,16 +165,20 @@ impl World {
         let told = &process.told;
         let policy = self.policy(proc);
         // A page full of nonsense is found out by the scheduler itself.
+        let left_unasked = told.said_goodbye && process.sort == Sort::LeavesUnasked;
         let is_faulty = !process.sort.is_truthful()
+            || left_unasked
             || told.violated.is_some() || (!told.said_goodbye && told.link_ended.is_some_and(|at| now >= at + policy.close_grace));
         let is_unready = told.capacity.is_none() || told.ready_at == Some(now);
         let never_ready = is_unready && now >= told.ordered + policy.boot_timeout;
         let is_hard = self.end.hard.is_some();
         let was_unborn = told.spawned == Some(now);
+        // It said so when it was ready, and before this turn.
+        let wants_warning = process.habits.wants_warning && told.ready_at.is_some_and(|at| at != now);
         let step = match (told.terminated, told.warned) {
             (Some(at), _) => now >= at + policy.term_grace || is_hard,
             (None, Some(at)) => now >= at + WARNING,
-            (None, None) => is_hard || was_unborn,
+            (None, None) => (is_hard && !wants_warning) || was_unborn,
         };
         let has_just_died = told.process_ended == Some(now);
         self.court.demand(step || is_faulty || never_ready || has_just_died, Check::LadderInOrder, || {
@@ -224,7 +228,7 @@ impl World {
         if healthy {
             self.groups[group].note_health(slot);
         }
-        self.groups[group].note_end(slot, fault, now);
+        self.groups[group].note_end(slot, fault, was_running, now);
     }
 
     fn loss(&self, proc: usize, attempt: usize) -> Loss {
