@@ -71,7 +71,7 @@ impl World {
         self.schedule_call();
     }
 
-    fn enqueue_some(&mut self, burst_max: u32) {
+    pub(crate) fn enqueue_some(&mut self, burst_max: u32) {
         for _ in 0..self.rng.u32(1..=burst_max) {
             self.enqueue();
         }

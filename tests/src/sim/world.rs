@@ -241,6 +241,10 @@ impl World {
             Ending::Soft(backlog) => self.commands.push(Command::SoftKill { deadline, backlog }),
             Ending::Hard => self.commands.push(Command::HardKill),
         }
+        if self.rng.bool() {
+            // Accepted before the end began, and overtaken by it on their way.
+            self.enqueue_some(3);
+        }
         self.wake_loop();
     }
 
