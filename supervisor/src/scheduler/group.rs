@@ -102,7 +102,7 @@ impl Group {
 
     /// Whether so many processes could not be killed that no more are risked.
     pub(super) fn is_out_of_places(&self) -> bool {
-        self.wanted > 0 && self.written_off > self.wanted
+        self.written_off > self.wanted
     }
 
     /// Jobs that wait for a worker or for their retry.

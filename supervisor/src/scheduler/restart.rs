@@ -53,7 +53,11 @@ impl<T: Ticket> Scheduler<T> {
             group.slots.push(Place { occupant: None, failures: 0, due: now, filled: 0, last_end: None });
         }
         let place = &group.slots[slot as usize];
-        if place.occupant.is_some() || group.is_out_of_places() {
+        if place.occupant.is_some() {
+            return None;
+        }
+        if group.is_out_of_places() {
+            self.give_up_places(index);
             return None;
         }
         let due = match &group.degraded {
@@ -66,6 +70,15 @@ impl<T: Ticket> Scheduler<T> {
         }
         self.spawn(index, slot);
         None
+    }
+
+    /// No more processes are risked: an empty slot stays empty, and everybody learns why.
+    fn give_up_places(&mut self, index: GroupIndex) {
+        let group = &self.groups[usize::from(index.0)];
+        if group.degraded.is_none() {
+            let reason = format!("{} processes could not be killed", group.written_off);
+            self.degrade(index, reason.into());
+        }
     }
 
     fn spawn(&mut self, index: GroupIndex, slot: u32) {
@@ -156,11 +169,6 @@ impl<T: Ticket> Scheduler<T> {
         }
         if is_fault {
             self.note_fault(index, slot, &policy, end);
-        }
-        let group = &self.groups[usize::from(index.0)];
-        if group.is_out_of_places() {
-            let reason = format!("{} processes could not be killed; the last: {end}", group.written_off);
-            self.degrade(index, reason.into());
         }
     }
 
