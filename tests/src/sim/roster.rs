@@ -135,6 +135,11 @@ impl Told {
             self.missing = None;
         }
         self.seemed_silent = now.since(self.beat_seen) >= suspect_after;
+        if !self.seemed_silent {
+            // A word of it counts like a beat.
+            self.suspected = None;
+            self.missing = None;
+        }
         if self.capacity.is_none() {
             return;
         }

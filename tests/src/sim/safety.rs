@@ -321,7 +321,9 @@ impl World {
         told.capacity = Some(capacity);
         told.is_busy = false;
         told.ready_at.get_or_insert(now);
-        told.beat_seen = now;
+        if told.drained.is_none() {
+            told.beat_seen = now;
+        }
     }
 
     pub(crate) fn note_wrong_version(&mut self, proc: usize) {
