@@ -45,8 +45,7 @@ impl<T: Ticket> Scheduler<T> {
     fn check_worker(&self, key: WorkerKey, worker: &Worker) -> Result<(), String> {
         let prefetch = self.config.groups[usize::from(worker.group.0)].prefetch;
         // A worker that lowered its capacity keeps what it had started; of one that lied nobody knows what that is.
-        let may_be_overfull =
-            worker.is_taking_back || worker.is_stopping() || !worker.hand.has_unstarted();
+        let may_be_overfull = worker.is_taking_back || worker.is_stopping() || !worker.hand.has_unstarted();
         if worker.hand.len() > worker.capacity.saturating_add(prefetch) && !may_be_overfull {
             return Err(format!("{} requests for a capacity of {}", worker.hand.len(), worker.capacity));
         }
