@@ -63,7 +63,9 @@ impl World {
             Action::Kill(worker) => self.kill(worker),
             Action::Bury(worker) => self.bury(worker),
             Action::Complete { ticket, outcome } => self.complete(&ticket, &outcome),
-            Action::Admission { group, refuse } => self.note_admission(usize::from(group.0), refuse.is_some()),
+            Action::Admission { group, refuse } => {
+                self.note_admission(usize::from(group.0), refuse.is_some());
+            }
             Action::Tell(event) => self.note_event(&event),
             Action::Stopped => self.note_stopped(),
         }
@@ -71,11 +73,15 @@ impl World {
 
     /// The process behind a key; one that is buried or never was is an offence.
     fn find(&mut self, worker: WorkerKey, what: &str) -> Option<usize> {
-        let found = self.live.iter().copied().find(|proc| {
-            self.procs[*proc].worker == worker && !self.procs[*proc].desk.is_buried
-        });
+        let found = self
+            .live
+            .iter()
+            .copied()
+            .find(|proc| self.procs[*proc].worker == worker && !self.procs[*proc].desk.is_buried);
         if found.is_none() {
-            self.accuse(Check::NothingForTheDead, || format!("{what} for worker {worker:?}, which is buried or never was"));
+            self.accuse(Check::NothingForTheDead, || {
+                format!("{what} for worker {worker:?}, which is buried or never was")
+            });
         }
         found
     }
@@ -83,13 +89,19 @@ impl World {
     fn order(&mut self, worker: WorkerKey, group: GroupIndex, slot: u32, name: Arc<str>) {
         let now = self.now();
         let proc = self.procs.len();
-        self.trace.note(now, 30, proc as u64, worker.to_bits(), || format!("→ spawn process {proc} as {name}, {worker:?}"));
+        self.trace.note(now, 30, proc as u64, worker.to_bits(), || {
+            format!("→ spawn process {proc} as {name}, {worker:?}")
+        });
         let group = usize::from(group.0);
         self.check_order(proc, group, slot, &name);
         self.procs.push(Process::new(worker, group, slot, name, self.plan.room, now));
         self.live.push(proc);
         let start = now.max(self.spawner_free_at);
-        let effort = Duration::from_micros(if self.rng.u8(..16) == 0 { self.rng.u64(..300_000) } else { self.rng.u64(300..3_000) });
+        let effort = Duration::from_micros(if self.rng.u8(..16) == 0 {
+            self.rng.u64(..300_000)
+        } else {
+            self.rng.u64(300..3_000)
+        });
         self.spawner_free_at = start + effort;
         self.after(self.spawner_free_at.since(now), Happening::SpawnDone { proc });
     }
@@ -105,17 +117,29 @@ impl World {
             (Sort::Sound, Habits::default())
         };
         let process = &mut self.procs[proc];
-        (process.life, process.sort, process.habits, process.capacity) = (Life::Running, sort, habits, capacity);
+        (process.life, process.sort, process.habits, process.capacity) =
+            (Life::Running, sort, habits, capacity);
         self.boot_soon(proc);
-        self.trace.say(self.calendar.now(), || format!("process {proc} runs: {sort:?}, {habits:?}, capacity {capacity}"));
+        self.trace.say(self.calendar.now(), || {
+            format!("process {proc} runs: {sort:?}, {habits:?}, capacity {capacity}")
+        });
     }
 
-    fn send(&mut self, worker: WorkerKey, job: JobKey, ordinal: Ordinal, generation: Generation, epoch: Epoch, number: u16) {
+    fn send(
+        &mut self,
+        worker: WorkerKey,
+        job: JobKey,
+        ordinal: Ordinal,
+        generation: Generation,
+        epoch: Epoch,
+        number: u16,
+    ) {
         let now = self.now();
         let Some(proc) = self.find(worker, "a request") else { return };
         // A job can end between the decision and now.
         let Some(ticket) = self.scheduler.ticket(job) else {
-            return self.accuse(Check::OutcomeIsEarned, || format!("a request for job {job:?}, which has ended"));
+            return self
+                .accuse(Check::OutcomeIsEarned, || format!("a request for job {job:?}, which has ended"));
         };
         let (index, id, run_timeout) = (ticket.index, ticket.id(), ticket.options().run_timeout);
         self.trace.note(now, 31, proc as u64, index as u64, || {
@@ -129,7 +153,6 @@ impl World {
             generation,
             epoch,
             number,
-            sent: now,
             marked: None,
             is_running: false,
             said: Vec::new(),
@@ -166,11 +189,15 @@ impl World {
     fn send_cancel(&mut self, worker: WorkerKey, ordinal: Ordinal, epoch: Epoch) {
         let now = self.now();
         let Some(proc) = self.find(worker, "a cancel") else { return };
-        self.trace.note(now, 32, proc as u64, u64::from(ordinal.0), || format!("→ cancel {ordinal:?} {epoch:?} at process {proc}"));
+        self.trace.note(now, 32, proc as u64, u64::from(ordinal.0), || {
+            format!("→ cancel {ordinal:?} {epoch:?} at process {proc}")
+        });
         let held = self.held(proc, ordinal, epoch);
         match held {
             Some(attempt) => self.ledger.note_cancel(attempt, now),
-            None => self.accuse(Check::LadderInOrder, || format!("a cancel for {ordinal:?}, which process {proc} does not hold")),
+            None => self.accuse(Check::LadderInOrder, || {
+                format!("a cancel for {ordinal:?}, which process {proc} does not hold")
+            }),
         }
         self.procs[proc].desk.outbox.frame(Kind::Cancel, &Cancel { ordinal, epoch }, Body::Copy(&[]));
     }
@@ -188,15 +215,16 @@ impl World {
         let now = self.now();
         let Some(proc) = self.find(worker, "a take-back") else { return };
         let mark = self.procs[proc].page.take_back();
-        self.trace.note(now, 33, proc as u64, u64::from(mark.started.0), || format!("→ take back from process {proc}: {mark:?}"));
+        self.trace.note(now, 33, proc as u64, u64::from(mark.started.0), || {
+            format!("→ take back from process {proc}: {mark:?}")
+        });
         self.procs[proc].told.generation = mark.generation;
         self.procs[proc].told.next_ordinal = mark.started.next();
         let is_truthful = self.procs[proc].sort.is_truthful();
         let held = std::mem::take(&mut self.procs[proc].told.held);
-        let (kept, back): (Vec<usize>, Vec<usize>) =
-            held.into_iter().partition(|attempt| {
-                !is_truthful || self.ledger.attempts[*attempt].ordinal.is_started(mark.started)
-            });
+        let (kept, back): (Vec<usize>, Vec<usize>) = held.into_iter().partition(|attempt| {
+            !is_truthful || self.ledger.attempts[*attempt].ordinal.is_started(mark.started)
+        });
         self.procs[proc].told.held = kept;
         for attempt in back {
             self.ledger.take_back(attempt, now);
@@ -208,7 +236,9 @@ impl World {
         let now = self.now();
         let Some(proc) = self.find(worker, "a look at the page") else { return };
         let (started, running) = self.read_page(proc);
-        self.trace.note(now, 34, proc as u64, u64::from(started.0), || format!("→ read the page of process {proc}: {started:?} {running:?}"));
+        self.trace.note(now, 34, proc as u64, u64::from(started.0), || {
+            format!("→ read the page of process {proc}: {started:?} {running:?}")
+        });
         self.scheduler.handle_input(now, Input::Page { worker, started, running });
     }
 
@@ -221,8 +251,16 @@ impl World {
         let rss_bytes = if is_gone { None } else { Some(self.rng.u64(1..200) << 20) };
         let config = &self.plan.config.groups[self.procs[proc].group];
         let forgiven = self.court.stopped_since(self.procs[proc].told.beat_seen);
-        self.procs[proc].told.note_sample(now, vitals.beat, forgiven, config.suspect_after, config.missing_after);
-        self.trace.note(now, 35, proc as u64, vitals.beat.nanos(), || format!("→ sample process {proc}: {rss_bytes:?} {vitals:?}"));
+        self.procs[proc].told.note_sample(
+            now,
+            vitals.beat,
+            forgiven,
+            config.suspect_after,
+            config.missing_after,
+        );
+        self.trace.note(now, 35, proc as u64, vitals.beat.nanos(), || {
+            format!("→ sample process {proc}: {rss_bytes:?} {vitals:?}")
+        });
         self.scheduler.handle_input(now, Input::Sample { worker, rss_bytes, vitals });
     }
 
@@ -317,7 +355,9 @@ impl World {
 fn claim(outcome: &Outcome) -> Claim {
     let is_yes = |started: &Started| *started == Started::Yes;
     match outcome {
-        Outcome::Replied { data, attempt } => Claim::Replied { said: hash_bytes(data), number: attempt.attempt },
+        Outcome::Replied { data, attempt } => {
+            Claim::Replied { said: hash_bytes(data), number: attempt.attempt }
+        }
         Outcome::Failed { failure, attempt } => {
             Claim::Failed { said: hash_failure(failure), number: attempt.attempt }
         }

@@ -57,7 +57,9 @@ impl World {
     /// The caller does one thing, unless intake is over.
     pub(crate) fn call(&mut self) {
         let is_over = !self.is_noisy() || self.end.soft.is_some() || self.end.hard.is_some();
-        if is_over || self.commands.iter().any(|one| matches!(one, Command::SoftKill { .. } | Command::HardKill)) {
+        if is_over
+            || self.commands.iter().any(|one| matches!(one, Command::SoftKill { .. } | Command::HardKill))
+        {
             return;
         }
         let mix = self.plan.mix;
@@ -79,7 +81,8 @@ impl World {
 
     fn enqueue(&mut self) {
         let group = self.rng.usize(..self.groups.len());
-        if self.groups[group].refuses || self.ledger.unsettled + self.commands.len() >= self.plan.queue_limit {
+        if self.groups[group].refuses || self.ledger.unsettled + self.commands.len() >= self.plan.queue_limit
+        {
             return;
         }
         let mix = self.plan.mix;
@@ -96,8 +99,14 @@ impl World {
             run_timeout: draft.options.run_timeout,
         });
         let now = self.now();
-        self.trace.note(now, 1, index as u64, group as u64, || format!("enqueue job {index} for group {group}: {draft:?}"));
-        self.commands.push(Command::Enqueue { group, ticket: Ticket { index, options: draft.options }, enqueued });
+        self.trace.note(now, 1, index as u64, group as u64, || {
+            format!("enqueue job {index} for group {group}: {draft:?}")
+        });
+        self.commands.push(Command::Enqueue {
+            group,
+            ticket: Ticket { index, options: draft.options },
+            enqueued,
+        });
     }
 
     fn cancel(&mut self) {
@@ -147,7 +156,9 @@ impl World {
             }
             Command::Cancel { job } => self.take_in_cancel(job),
             Command::Resize { group, workers } => {
-                self.trace.note(now, 2, group as u64, u64::from(workers), || format!("resize group {group} to {workers}"));
+                self.trace.note(now, 2, group as u64, u64::from(workers), || {
+                    format!("resize group {group} to {workers}")
+                });
                 self.groups[group].resize(workers, now);
                 self.scheduler.handle_input(now, Input::Resize { group: GroupIndex(group as u16), workers });
             }
@@ -174,8 +185,12 @@ impl World {
         let Some(key) = self.jobs[job].key else { return };
         self.trace.note(now, 5, job as u64, 0, || format!("cancel job {job}"));
         let or = match self.ledger.jobs[job].phase {
-            Phase::InHand(attempt) | Phase::Between(attempt) => self.judged_kinds(self.ledger.attempts[attempt].proc),
-            Phase::Offered | Phase::Waiting { .. } | Phase::Owes(_) | Phase::MayOwe(_) | Phase::Settled => Kinds::NONE,
+            Phase::InHand(attempt) | Phase::Between(attempt) => {
+                self.judged_kinds(self.ledger.attempts[attempt].proc)
+            }
+            Phase::Offered | Phase::Waiting { .. } | Phase::Owes(_) | Phase::MayOwe(_) | Phase::Settled => {
+                Kinds::NONE
+            }
         };
         self.ledger.cancel(job, or);
         self.scheduler.handle_input(now, Input::Cancel(key));

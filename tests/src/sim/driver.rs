@@ -62,7 +62,9 @@ impl World {
         let late = std::time::Duration::from_nanos(self.rng.u64(..200_000));
         self.spins = if due <= now { self.spins + 1 } else { 0 };
         self.court.demand(self.spins < MOST_SPINS, Check::LoopNeverSpins, || {
-            format!("at {now:?} the scheduler wants to be called again at {due:?}, for the {MOST_SPINS}th time")
+            format!(
+                "at {now:?} the scheduler wants to be called again at {due:?}, for the {MOST_SPINS}th time"
+            )
         });
         self.turn_by(due.max(now) + late);
     }
@@ -113,7 +115,8 @@ impl World {
                 Input::SpawnFailed { worker, error: SpawnFailure::Permanent("no such program".into()) }
             }
         };
-        self.trace.note(now, 21, proc as u64, answer as u64, || format!("spawner: process {proc} {answer:?}"));
+        self.trace
+            .note(now, 21, proc as u64, answer as u64, || format!("spawner: process {proc} {answer:?}"));
         if answer != SpawnAnswer::Started {
             self.procs[proc].told.spawn_failed = true;
             self.note_spawn_failed(proc, answer == SpawnAnswer::FailedForGood);
@@ -154,7 +157,9 @@ impl World {
         process.told.final_started = started;
         process.told.final_running = running.iter().map(|slot| slot.ordinal).collect();
         let exit = Exit { status, oom_likely: status == ExitStatus::Signal(9), stderr_tail: Vec::new() };
-        self.trace.note(now, 22, proc as u64, 0, || format!("process {proc} is reaped: {status:?}, {started:?}, {running:?}"));
+        self.trace.note(now, 22, proc as u64, 0, || {
+            format!("process {proc} is reaped: {status:?}, {started:?}, {running:?}")
+        });
         let worker = self.procs[proc].worker;
         self.judge_if_gone(proc);
         if !self.procs[proc].desk.is_buried {
@@ -260,7 +265,7 @@ impl World {
                 let reply = match answer.head.answered {
                     Wire::Ack => Reply::Data(Vec::new()),
                     Wire::Data => Reply::Data(answer.payload.into_vec()),
-                    Wire::Failed => Reply::Failed(failure(answer.payload.into_vec())?),
+                    Wire::Failed => Reply::Failed(failure(&answer.payload.into_vec())?),
                 };
                 self.note_answer(proc, answer.head.ordinal, answer.head.epoch, &reply);
                 let ran = std::time::Duration::from_nanos(answer.head.run_nanos);
@@ -347,6 +352,6 @@ impl World {
     }
 }
 
-fn failure(bytes: Vec<u8>) -> Result<Failure, String> {
-    decode(&bytes).map_err(|error| error.to_string())
+fn failure(bytes: &[u8]) -> Result<Failure, String> {
+    decode(bytes).map_err(|error| error.to_string())
 }

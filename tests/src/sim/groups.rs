@@ -187,12 +187,18 @@ impl GroupModel {
             return Ok(());
         }
         let place = *self.slot(slot);
-        let (Some(doublings), Some(end)) = (place.failures.checked_sub(2), place.last_end) else { return Ok(()) };
+        let (Some(doublings), Some(end)) = (place.failures.checked_sub(2), place.last_end) else {
+            return Ok(());
+        };
         let delay = backoff.saturating_mul(1 << doublings.min(20)).min(cap).mul_f64(least);
         if now.since(end) >= delay {
             return Ok(());
         }
-        Err(format!("slot {slot} is filled {:?} after its exit number {} in a row", now.since(end), place.failures))
+        Err(format!(
+            "slot {slot} is filled {:?} after its exit number {} in a row",
+            now.since(end),
+            place.failures
+        ))
     }
 
     /// Whether so many exits allow it to degrade.

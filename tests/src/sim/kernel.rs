@@ -162,7 +162,8 @@ impl World {
     }
 
     fn freeze_one(&mut self) {
-        let running: Vec<usize> = self.live.iter().copied().filter(|proc| self.procs[*proc].is_running()).collect();
+        let running: Vec<usize> =
+            self.live.iter().copied().filter(|proc| self.procs[*proc].is_running()).collect();
         if !running.is_empty() {
             let proc = running[self.rng.usize(..running.len())];
             self.freeze(proc);
@@ -175,7 +176,8 @@ impl World {
         if self.stopped_until > now {
             return;
         }
-        self.trace.note(now, 14, gap.as_nanos() as u64, 0, || format!("the supervisor is stopped for {gap:?}"));
+        self.trace
+            .note(now, 14, gap.as_nanos() as u64, 0, || format!("the supervisor is stopped for {gap:?}"));
         self.stopped_until = now + gap;
         let forgiven = self.least_forgiven(gap);
         self.court.note_stop(Stop { from: now, to: self.stopped_until, forgiven });
@@ -220,12 +222,13 @@ impl World {
         }
         let process = &mut self.procs[proc];
         process.habits.overstays = false;
-        if process.life == Life::Running {
-            if let Some(session) = &mut process.session {
-                session.hook_done();
-            }
+        if process.life == Life::Running
+            && let Some(session) = &mut process.session
+        {
+            session.hook_done();
         }
-        let hanging: Vec<u64> = process.runs.iter().filter(|run| run.is_hanging()).map(|run| run.serial).collect();
+        let hanging: Vec<u64> =
+            process.runs.iter().filter(|run| run.is_hanging()).map(|run| run.serial).collect();
         for run in &mut process.runs {
             run.end = run.end.or_reply();
         }

@@ -52,7 +52,11 @@ pub(crate) enum Phase {
     /// Still on its way to the supervisor.
     Offered,
     /// In the queue since `since`: not to be sent before `from`, certainly due at `by`.
-    Waiting { since: Time, from: Time, by: Time },
+    Waiting {
+        since: Time,
+        from: Time,
+        by: Time,
+    },
     /// Sent; this attempt is current.
     InHand(usize),
     /// This attempt ran out of time and the next waits for its end.
@@ -203,7 +207,6 @@ pub(crate) struct Attempt {
     pub(crate) generation: Generation,
     pub(crate) epoch: Epoch,
     pub(crate) number: u16,
-    pub(crate) sent: Time,
     /// Truth: when the start mark moved over it.
     pub(crate) marked: Option<Time>,
     /// Truth: whether its handler is still at work.
@@ -328,17 +331,25 @@ impl Ledger {
             Phase::InHand(old) | Phase::Between(old) if self.attempts[old].is_vague => {}
             Phase::InHand(old) | Phase::Between(old) => {
                 court.accuse(Check::ProofBeforeResend, || {
-                    format!("job {index} was sent again although its attempt on process {} is not over", self.attempts[old].proc)
+                    format!(
+                        "job {index} was sent again although its attempt on process {} is not over",
+                        self.attempts[old].proc
+                    )
                 });
             }
             Phase::Offered | Phase::Owes(_) | Phase::Settled => {
-                court.accuse(Check::OutcomeIsEarned, || format!("job {index} was sent in phase {:?}", job.phase));
+                court.accuse(Check::OutcomeIsEarned, || {
+                    format!("job {index} was sent in phase {:?}", job.phase)
+                });
             }
         }
         let less = job.is_number_vague && attempt.number + 1 == job.number;
         let more = self.is_held_vaguely(index) && attempt.number == job.number + 1;
         court.demand(attempt.number == job.number || less || more, Check::UnstartedLossIsFree, || {
-            format!("job {index} was sent as attempt {}, but it is its attempt {}", attempt.number, job.number)
+            format!(
+                "job {index} was sent as attempt {}, but it is its attempt {}",
+                attempt.number, job.number
+            )
         });
         let last = job.attempts.last().map_or(Epoch(0), |last| self.attempts[*last].epoch);
         court.demand(attempt.epoch > last, Check::EpochsAreFresh, || {
@@ -364,9 +375,7 @@ impl Ledger {
         let older = self.waiting[job.group].range(..index).find(|older| {
             let older = &self.jobs[**older];
             // One that comes back in this very turn may come too late for what was decided before.
-            older.is_due(court, now)
-                && older.waits_since_before(now)
-                && !older.may_be_suspect()
+            older.is_due(court, now) && older.waits_since_before(now) && !older.may_be_suspect()
         });
         court.demand(older.is_none(), Check::AgeKeepsItsPlace, || {
             format!("job {index} was sent before the older job {older:?}, which was due")
@@ -377,7 +386,9 @@ impl Ledger {
     fn is_held_vaguely(&self, index: usize) -> bool {
         match self.jobs[index].phase {
             Phase::InHand(attempt) | Phase::Between(attempt) => self.attempts[attempt].is_vague,
-            Phase::Offered | Phase::Waiting { .. } | Phase::Owes(_) | Phase::MayOwe(_) | Phase::Settled => false,
+            Phase::Offered | Phase::Waiting { .. } | Phase::Owes(_) | Phase::MayOwe(_) | Phase::Settled => {
+                false
+            }
         }
     }
 
@@ -397,7 +408,10 @@ impl Ledger {
         let Attempt { job: index, .. } = self.attempts[attempt];
         let running = self.jobs[index].attempts.iter().find(|other| self.attempts[**other].is_running);
         court.demand(running.is_none(), Check::AttemptsNeverOverlap, || {
-            format!("job {index} was started while its attempt on process {:?} runs", running.map(|one| self.attempts[*one].proc))
+            format!(
+                "job {index} was started while its attempt on process {:?} runs",
+                running.map(|one| self.attempts[*one].proc)
+            )
         });
         let job = &mut self.jobs[index];
         job.starts += 1;
@@ -477,7 +491,10 @@ impl Ledger {
         self.attempts[attempt].is_over = true;
         self.attempts[attempt].is_running &= loss.is_unkillable;
         court.demand(!(loss.is_answered && loss.is_certain), Check::ReplyBeatsExit, || {
-            format!("job {index} was answered wholly by process {}, whose death came first", self.attempts[attempt].proc)
+            format!(
+                "job {index} was answered wholly by process {}, whose death came first",
+                self.attempts[attempt].proc
+            )
         });
         match self.jobs[index].phase {
             Phase::InHand(current) if current == attempt => {
@@ -516,11 +533,11 @@ impl Ledger {
             job.losses[1] += 1;
             let most = job.terms.poison_losses + job.terms.poison_deaths;
             return if job.losses[0] >= most {
-                self.owe(index, Kinds::POISONED)
+                self.owe(index, Kinds::POISONED);
             } else if job.losses[1] >= most {
-                self.may_owe_poison(index)
+                self.may_owe_poison(index);
             } else {
-                self.wait(index, now, [Duration::ZERO; 2])
+                self.wait(index, now, [Duration::ZERO; 2]);
             };
         }
         job.deaths[0] += u8::from(loss.is_charged && !loss.may_be_by_us);
@@ -647,9 +664,10 @@ impl Ledger {
         let job = &mut self.jobs[index];
         job.number += 1;
         let exponent = u32::from(job.number - 2).min(20);
-        let delay = job.terms.backoff.map_or(Duration::ZERO, |first| {
-            first.saturating_mul(1 << exponent).min(job.terms.backoff_max)
-        });
+        let delay = job
+            .terms
+            .backoff
+            .map_or(Duration::ZERO, |first| first.saturating_mul(1 << exponent).min(job.terms.backoff_max));
         let late = if delay.is_zero() { Duration::ZERO } else { PRECISION };
         self.wait(index, now, [delay.mul_f64(0.799), delay.mul_f64(1.201) + late]);
     }
@@ -704,7 +722,9 @@ impl Ledger {
                 Claim::TimedOut { .. } => true,
                 Claim::NoWorkers { .. } => !matches!(job.phase, Phase::InHand(_)),
                 Claim::ShuttingDown { .. } => {
-                    self.is_killed || self.may_be_killed || (self.is_settling && self.is_overtime_unsaid(index, now))
+                    self.is_killed
+                        || self.may_be_killed
+                        || (self.is_settling && self.is_overtime_unsaid(index, now))
                 }
                 Claim::Replied { .. }
                 | Claim::Failed { .. }
@@ -719,7 +739,9 @@ impl Ledger {
             Claim::Lost => Check::LossIsProven,
             Claim::Poisoned { .. } => Check::PoisonAtItsCount,
             Claim::NoWorkers { .. } => Check::NoWorkersIsTrue,
-            Claim::TimedOut { .. } | Claim::Cancelled { .. } | Claim::ShuttingDown { .. } => Check::OutcomeIsEarned,
+            Claim::TimedOut { .. } | Claim::Cancelled { .. } | Claim::ShuttingDown { .. } => {
+                Check::OutcomeIsEarned
+            }
         };
         let check = match job.phase {
             Phase::Waiting { .. } if matches!(claim, Claim::Lost | Claim::Failed { .. }) => {
@@ -729,7 +751,10 @@ impl Ledger {
             _ => check,
         };
         court.demand(allowed, check, || {
-            format!("job {index} in phase {:?} (attempt {}) ended as {claim:?} at {now:?}", job.phase, job.number)
+            format!(
+                "job {index} in phase {:?} (attempt {}) ended as {claim:?} at {now:?}",
+                job.phase, job.number
+            )
         });
     }
 
@@ -755,7 +780,9 @@ impl Ledger {
             Claim::Replied { said, number } | Claim::Failed { said, number } => {
                 let last = job.attempts.last().map(|last| &self.attempts[*last]);
                 let genuine = last.is_some_and(|last| {
-                    last.is_vague || last.is_garbled || (last.number == *number && last.said.iter().any(|(hash, _)| hash == said))
+                    last.is_vague
+                        || last.is_garbled
+                        || (last.number == *number && last.said.iter().any(|(hash, _)| hash == said))
                 });
                 court.demand(genuine, Check::ReplyIsGenuine, || {
                     format!("job {index} ended as {claim:?}, which its current attempt never said: {last:?}")
@@ -802,7 +829,8 @@ impl Ledger {
             }
             WhichClock::Run => {
                 let is_lost = matches!(job.phase, Phase::Owes(kinds) if kinds.has(Kinds::LOST));
-                let owed = job.terms.retry_run_timeout && job.has_retry_left() && !self.is_settling && !is_lost;
+                let owed =
+                    job.terms.retry_run_timeout && job.has_retry_left() && !self.is_settling && !is_lost;
                 court.demand(!owed, Check::RetriesAreGiven, || {
                     format!("job {index} ended by its run clock with a retry left")
                 });
@@ -826,7 +854,9 @@ impl Ledger {
                         Kinds::POISONED => Check::PoisonAtItsCount,
                         _ => Check::SettlesAtOnce,
                     };
-                    court.accuse(check, || format!("job {index} should have settled ({kinds:?}), and did not"));
+                    court.accuse(check, || {
+                        format!("job {index} should have settled ({kinds:?}), and did not")
+                    });
                 }
                 Phase::MayOwe(_) => {
                     let delay = self.jobs[index].terms.backoff_max.mul_f64(1.201) + PRECISION;
@@ -859,7 +889,8 @@ impl Ledger {
         });
         job.phase = Phase::Between(attempt);
         let is_fatal = job.terms.overtime == Overtime::Kill;
-        self.attempts[attempt].abandoned = Some(Abandoned { at: now, taints_from: now, is_fatal, may_be_fatal: is_fatal });
+        self.attempts[attempt].abandoned =
+            Some(Abandoned { at: now, taints_from: now, is_fatal, may_be_fatal: is_fatal });
     }
 
     fn check_deadlines(&mut self, court: &mut Court, now: Time) {
@@ -877,11 +908,21 @@ impl Ledger {
         }
     }
 
-    fn check_deadline(&mut self, court: &mut Court, now: Time, at: Time, index: usize, clock: WhichClock, attempt: usize) {
+    fn check_deadline(
+        &mut self,
+        court: &mut Court,
+        now: Time,
+        at: Time,
+        index: usize,
+        clock: WhichClock,
+        attempt: usize,
+    ) {
         let job = &self.jobs[index];
         let met = match clock {
             WhichClock::Total => job.is_settled(),
-            WhichClock::Queue => job.is_settled() || job.first_start.is_some() || self.was_held_vaguely(index),
+            WhichClock::Queue => {
+                job.is_settled() || job.first_start.is_some() || self.was_held_vaguely(index)
+            }
             WhichClock::Run => {
                 job.is_settled()
                     || self.attempts[attempt].is_over
@@ -892,7 +933,10 @@ impl Ledger {
             }
         };
         court.demand(met, Check::DeadlinesAreMet, || {
-            format!("job {index}'s {clock:?} clock ran out at {at:?}, and at {now:?} it is {:?}", self.jobs[index].phase)
+            format!(
+                "job {index}'s {clock:?} clock ran out at {at:?}, and at {now:?} it is {:?}",
+                self.jobs[index].phase
+            )
         });
     }
 
@@ -904,7 +948,12 @@ impl Ledger {
         if job.phase == Phase::InHand(attempt) && owed && told {
             job.phase = Phase::Between(attempt);
             let is_fatal = job.terms.overtime == Overtime::Kill;
-            self.attempts[attempt].abandoned.get_or_insert(Abandoned { at: now, taints_from: now, is_fatal, may_be_fatal: is_fatal });
+            self.attempts[attempt].abandoned.get_or_insert(Abandoned {
+                at: now,
+                taints_from: now,
+                is_fatal,
+                may_be_fatal: is_fatal,
+            });
         }
         matches!(job.phase, Phase::Between(_))
     }
@@ -920,7 +969,9 @@ enum Retry {
 pub(crate) enum Answered {
     Data,
     /// With the handler's own word about trying again, if it has one.
-    Failed { again: Option<bool> },
+    Failed {
+        again: Option<bool>,
+    },
 }
 
 /// What is known, and true, about an attempt whose worker is dead.

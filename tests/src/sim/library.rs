@@ -96,8 +96,14 @@ impl World {
             return self.die(proc, ExitStatus::Code(0));
         }
         let most = if self.rng.u8(..4) == 0 { self.rng.usize(1..64) } else { usize::MAX };
-        if self.procs[proc].session.is_some() { self.read_frames(proc, most) } else { self.read_hello(proc, most) }
-        if self.procs[proc].is_running() && (self.procs[proc].down.len() > 0 || self.procs[proc].down.is_closed_by_writer()) {
+        if self.procs[proc].session.is_some() {
+            self.read_frames(proc, most);
+        } else {
+            self.read_hello(proc, most);
+        }
+        if self.procs[proc].is_running()
+            && (self.procs[proc].down.len() > 0 || self.procs[proc].down.is_closed_by_writer())
+        {
             self.read_soon(proc);
         }
         if self.procs[proc].desk.outbox.pending() > 0 {
@@ -114,14 +120,19 @@ impl World {
             Err(error) => Err(error.to_string()),
         };
         let greeting = match hello {
-            Ok(ToWorker::Hello(hello)) if hello.worker == *process.name && hello.slot == process.slot => hello,
+            Ok(ToWorker::Hello(hello)) if hello.worker == *process.name && hello.slot == process.slot => {
+                hello
+            }
             other => {
                 let text = format!("process {proc} was greeted with {other:?}");
                 return self.accuse(Check::WorkerAgrees, || text);
             }
         };
         debug_assert_eq!(greeting.magic, MAGIC);
-        let inbox = std::mem::replace(&mut process.inbox, Inbox::new(Limits::default(), ganger_protocol::Growth::AtOnce));
+        let inbox = std::mem::replace(
+            &mut process.inbox,
+            Inbox::new(Limits::default(), ganger_protocol::Growth::AtOnce),
+        );
         process.session = Some(Session::resuming(Limits::default(), inbox));
         process.beats = true;
         self.say_hello(proc);
@@ -144,7 +155,11 @@ impl World {
         }
         self.write_soon(proc);
         if sort != Sort::NeverReady {
-            let delay = if self.rng.bool() { Duration::from_micros(self.rng.u64(..50)) } else { Duration::from_micros(self.rng.u64(..20_000)) };
+            let delay = if self.rng.bool() {
+                Duration::from_micros(self.rng.u64(..50))
+            } else {
+                Duration::from_micros(self.rng.u64(..20_000))
+            };
             self.after(delay, Happening::Readiness { proc });
         }
         if sort.acts_up() {
@@ -197,7 +212,11 @@ impl World {
                 self.start_soon(proc);
                 self.leave_if_due(proc);
             }
-            Err(error) => self.accuse(Check::WorkerAgrees, || format!("process {proc} refused its supervisor: {error}")),
+            Err(error) => {
+                self.accuse(Check::WorkerAgrees, || {
+                    format!("process {proc} refused its supervisor: {error}")
+                });
+            }
         }
     }
 
@@ -249,7 +268,9 @@ impl World {
             Ok(Some(started)) => self.handler_called(proc, &started),
             Ok(None) => {}
             Err(_) if !process.sort.is_truthful() => return self.die(proc, ExitStatus::Code(1)),
-            Err(error) => self.accuse(Check::OrdinalsFollow, || format!("process {proc} refused a request: {error}")),
+            Err(error) => {
+                self.accuse(Check::OrdinalsFollow, || format!("process {proc} refused a request: {error}"));
+            }
         }
         self.start_soon(proc);
     }
@@ -268,15 +289,19 @@ impl World {
         });
         match attempt {
             Some(attempt) => self.ledger.mark(&mut self.court, now, attempt),
-            None => self.accuse(Check::WorkerAgrees, || format!("process {proc} got a request that nobody sent: {request:?}")),
+            None => self.accuse(Check::WorkerAgrees, || {
+                format!("process {proc} got a request that nobody sent: {request:?}")
+            }),
         }
         let (runs, welcomes) = (self.procs[proc].runs.len(), self.procs[proc].welcomes);
         self.court.demand(runs < welcomes as usize, Check::StartsInFreeSlots, || {
             format!("process {proc} starts job {job} beside {runs} others with room for {welcomes}")
         });
         let facts = self.jobs[job];
-        let as_sent = request.payload == payload(job, facts.payload_len) && request.run_timeout == facts.run_timeout;
-        self.court.demand(as_sent, Check::WorkerAgrees, || format!("job {job}'s request was damaged on its way"));
+        let as_sent =
+            request.payload == payload(job, facts.payload_len) && request.run_timeout == facts.run_timeout;
+        self.court
+            .demand(as_sent, Check::WorkerAgrees, || format!("job {job}'s request was damaged on its way"));
         let end = self.draw_end(facts.script);
         self.run_serial += 1;
         let run = Run {
@@ -366,7 +391,9 @@ impl World {
             RunEnd::Dies | RunEnd::Never => return,
         };
         let whole_at = process.up.written() + session.pending() as u64;
-        self.trace.note(now, 11, proc as u64, job as u64, || format!("process {proc} ends job {job} epoch {epoch}: {:?}", run.end));
+        self.trace.note(now, 11, proc as u64, job as u64, || {
+            format!("process {proc} ends job {job} epoch {epoch}: {:?}", run.end)
+        });
         if let Some(attempt) = run.attempt {
             let attempt = &mut self.ledger.attempts[attempt];
             attempt.is_running = false;

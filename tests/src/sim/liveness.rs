@@ -44,9 +44,16 @@ impl World {
                 continue;
             }
             let held: usize = self.unburied(group).map(|proc| self.procs[proc].told.held.len()).sum();
-            self.court.demand(shown.queued == waiting && shown.in_flight == held, Check::HealthIsTrue, || {
-                format!("group {group} shows {} queued and {} in flight, but has {waiting} and {held}", shown.queued, shown.in_flight)
-            });
+            self.court.demand(
+                shown.queued == waiting && shown.in_flight == held,
+                Check::HealthIsTrue,
+                || {
+                    format!(
+                        "group {group} shows {} queued and {} in flight, but has {waiting} and {held}",
+                        shown.queued, shown.in_flight
+                    )
+                },
+            );
         }
     }
 
@@ -61,7 +68,9 @@ impl World {
         let Some((since, deadline)) = self.end.soft else { return };
         if self.court.is_overdue(now, deadline, since) && self.ledger.unsettled > 0 {
             let left = self.ledger.unsettled;
-            self.accuse(Check::EndingsEnd, || format!("{left} jobs are unsettled after the soft kill's deadline"));
+            self.accuse(Check::EndingsEnd, || {
+                format!("{left} jobs are unsettled after the soft kill's deadline")
+            });
         }
     }
 
@@ -103,9 +112,13 @@ impl World {
             Some("never said ready and is not killed")
         } else if told.missing.is_some() && told.capacity.is_some() {
             Some("is silent and not killed")
-        } else if told.drained.is_some() && told.shutdown_by.is_some_and(|by| self.court.is_overdue(now, by, told.ordered)) {
+        } else if told.drained.is_some()
+            && told.shutdown_by.is_some_and(|by| self.court.is_overdue(now, by, told.ordered))
+        {
             Some("was to leave by now and is not killed")
-        } else if told.held.is_empty() && late(told.drained.map(|at| at.max(told.last_progress)), policy.leave_grace) {
+        } else if told.held.is_empty()
+            && late(told.drained.map(|at| at.max(told.last_progress)), policy.leave_grace)
+        {
             Some("is drained, holds nothing and does not leave")
         } else if self.has_overripe_culprit(proc) {
             Some("holds a request that ran out of time and is not killed")
@@ -132,7 +145,11 @@ impl World {
     fn check_unrouted(&mut self, proc: usize) {
         let process = &self.procs[proc];
         let told = &process.told;
-        if process.desk.is_buried || told.is_ending() || told.refuses().is_none() || !process.sort.is_truthful() {
+        if process.desk.is_buried
+            || told.is_ending()
+            || told.refuses().is_none()
+            || !process.sort.is_truthful()
+        {
             return;
         }
         let mark = process.page.mark();
@@ -141,7 +158,11 @@ impl World {
             attempt.generation == mark.generation && !attempt.ordinal.is_started(mark.started)
         });
         self.court.demand(startable.is_none(), Check::UnroutedKeepNothing, || {
-            format!("process {proc} is {:?} and still holds {:?}", told.refuses(), startable.map(|one| &self.ledger.attempts[one]))
+            format!(
+                "process {proc} is {:?} and still holds {:?}",
+                told.refuses(),
+                startable.map(|one| &self.ledger.attempts[one])
+            )
         });
     }
 
@@ -181,9 +202,11 @@ impl World {
         self.court.demand(common.is_none() || free == 0, Check::NothingWaitsBesideAnIdleWorker, || {
             format!("job {common:?} waits beside the processes {idle:?} at {now:?}")
         });
-        self.court.demand(suspect.is_none() || empty.is_none(), Check::NothingWaitsBesideAnIdleWorker, || {
-            format!("the suspect job {suspect:?} waits beside the idle process {empty:?} at {now:?}")
-        });
+        self.court.demand(
+            suspect.is_none() || empty.is_none(),
+            Check::NothingWaitsBesideAnIdleWorker,
+            || format!("the suspect job {suspect:?} waits beside the idle process {empty:?} at {now:?}"),
+        );
         self.check_windows(group, free > 0);
     }
 
@@ -202,20 +225,32 @@ impl World {
         let told = &self.procs[stuck].told;
         let since = *self.groups[group].held_back_since.get_or_insert(now);
         let since = since.max(told.last_progress);
-        self.court.demand(!self.court.is_overdue(now, since + RECALL, since), Check::WindowHoldsNothingBack, || {
-            format!("process {stuck} holds requests ahead at {now:?} while somebody idles since {since:?}")
-        });
+        self.court.demand(
+            !self.court.is_overdue(now, since + RECALL, since),
+            Check::WindowHoldsNothingBack,
+            || {
+                format!(
+                    "process {stuck} holds requests ahead at {now:?} while somebody idles since {since:?}"
+                )
+            },
+        );
     }
 
     fn holds_ahead(&self, proc: usize) -> bool {
         let told = &self.procs[proc].told;
         self.procs[proc].sort.is_truthful()
-            && told.held.len() > told.capacity.unwrap_or(0) as usize && told.refuses().is_none() && self.unstarted_ahead(proc)
+            && told.held.len() > told.capacity.unwrap_or(0) as usize
+            && told.refuses().is_none()
+            && self.unstarted_ahead(proc)
     }
 
     fn unstarted_ahead(&self, proc: usize) -> bool {
         let started = self.procs[proc].page.mark().started;
-        self.procs[proc].told.held.iter().any(|attempt| !self.ledger.attempts[*attempt].ordinal.is_started(started))
+        self.procs[proc]
+            .told
+            .held
+            .iter()
+            .any(|attempt| !self.ledger.attempts[*attempt].ordinal.is_started(started))
     }
 
     /// Every wanted worker is there, on its way, or waits for its back-off.
@@ -238,13 +273,18 @@ impl World {
             format!("group {group} is past its window of exits and not degraded: {model:?}")
         });
         let places = self.unburied(group).filter(|proc| self.procs[*proc].slot < model.wanted).count();
-        let is_probed = model.degraded.is_some_and(|since| self.unburied(group).any(|proc| self.procs[proc].told.ordered >= since));
+        let is_probed = model
+            .degraded
+            .is_some_and(|since| self.unburied(group).any(|proc| self.procs[proc].told.ordered >= since));
         if places >= model.wanted as usize || is_probed || model.written_off > model.wanted {
             return;
         }
         let late = self.court.is_overdue(now, model.changed + model.longest_wait(), model.changed);
         self.court.demand(!late, Check::ReplacementsAreStarted, || {
-            format!("group {group} has {places} workers of {} wanted since {:?}: {model:?}", model.wanted, model.changed)
+            format!(
+                "group {group} has {places} workers of {} wanted since {:?}: {model:?}",
+                model.wanted, model.changed
+            )
         });
     }
 
@@ -260,13 +300,20 @@ impl World {
         let soft = self.end.soft.is_some_and(|(since, deadline)| {
             self.court.is_overdue(now, deadline + longest(|group| group.term_grace) + kill, since)
         });
-        let hard = self.end.hard.is_some_and(|at| self.court.is_overdue(now, at + Duration::from_millis(100) + kill, at));
-        self.court.demand(!soft && !hard, Check::EndingsEnd, || format!("not everything has ended at {now:?}: {:?}", self.end));
+        let hard = self
+            .end
+            .hard
+            .is_some_and(|at| self.court.is_overdue(now, at + Duration::from_millis(100) + kill, at));
+        self.court.demand(!soft && !hard, Check::EndingsEnd, || {
+            format!("not everything has ended at {now:?}: {:?}", self.end)
+        });
     }
 
     /// Faults are over: is everything as it should be?
     pub(crate) fn is_restored(&self) -> bool {
-        self.ledger.unsettled == 0 && self.commands.is_empty() && (0..self.groups.len()).all(|group| self.is_at_strength(group))
+        self.ledger.unsettled == 0
+            && self.commands.is_empty()
+            && (0..self.groups.len()).all(|group| self.is_at_strength(group))
     }
 
     fn is_at_strength(&self, group: usize) -> bool {
@@ -282,16 +329,23 @@ impl World {
             return;
         }
         let now = self.now();
-        let open: Vec<usize> = (0..self.ledger.jobs.len()).filter(|job| !self.ledger.jobs[*job].is_settled()).collect();
+        let open: Vec<usize> =
+            (0..self.ledger.jobs.len()).filter(|job| !self.ledger.jobs[*job].is_settled()).collect();
         self.court.demand(open.is_empty(), Check::EverythingSettles, || {
-            format!("at {now:?} the jobs {open:?} are unsettled; the first is {:?}", open.first().map(|job| &self.ledger.jobs[*job]))
+            format!(
+                "at {now:?} the jobs {open:?} are unsettled; the first is {:?}",
+                open.first().map(|job| &self.ledger.jobs[*job])
+            )
         });
         for group in 0..self.groups.len() {
             if self.is_at_strength(group) {
                 continue;
             }
             let workers: Vec<_> = self.unburied(group).map(|proc| (proc, &self.procs[proc].told)).collect();
-            let text = format!("at {now:?} group {group} is not at its strength: {:?}, {workers:?}", self.groups[group]);
+            let text = format!(
+                "at {now:?} group {group} is not at its strength: {:?}, {workers:?}",
+                self.groups[group]
+            );
             self.accuse(Check::WorkersComeBack, || text);
         }
     }
@@ -308,7 +362,9 @@ impl World {
             return;
         }
         let now = self.now();
-        self.court.demand(self.end.stopped, Check::EndingsEnd, || format!("at {now:?} not everything has ended: {:?}", self.end));
+        self.court.demand(self.end.stopped, Check::EndingsEnd, || {
+            format!("at {now:?} not everything has ended: {:?}", self.end)
+        });
         // The last look at the workers may still be due; it finds none and is not repeated.
         for _ in 0..16 {
             if let Some(due) = self.scheduler.poll_timeout() {
@@ -316,15 +372,17 @@ impl World {
             }
         }
         let due = self.scheduler.poll_timeout();
-        self.court.demand(due.is_none(), Check::NoTimerIsLeft, || format!("after the end something is due at {due:?}"));
+        self.court.demand(due.is_none(), Check::NoTimerIsLeft, || {
+            format!("after the end something is due at {due:?}")
+        });
         self.check_insides();
     }
 
     /// A group that was resized to nobody gets somebody again.
     pub(crate) fn give_workers(&mut self, group: usize) {
-        let is_told = self.commands.iter().any(|command| {
-            matches!(command, Command::Resize { group: other, workers: 0 } if *other == group)
-        });
+        let is_told = self.commands.iter().any(
+            |command| matches!(command, Command::Resize { group: other, workers: 0 } if *other == group),
+        );
         if self.groups[group].wanted == 0 || is_told {
             self.commands.push(Command::Resize { group, workers: 1 });
         }

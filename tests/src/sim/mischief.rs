@@ -75,10 +75,15 @@ impl World {
 
     /// Answers to what it holds and to what it does not, some of them twice.
     fn lie(&mut self, proc: usize) {
-        let held: Vec<(Ordinal, Epoch)> = self.procs[proc].told.held.iter().map(|attempt| {
-            let attempt = &self.ledger.attempts[*attempt];
-            (attempt.ordinal, attempt.epoch)
-        }).collect();
+        let held: Vec<(Ordinal, Epoch)> = self.procs[proc]
+            .told
+            .held
+            .iter()
+            .map(|attempt| {
+                let attempt = &self.ledger.attempts[*attempt];
+                (attempt.ordinal, attempt.epoch)
+            })
+            .collect();
         let (mut ordinal, mut epoch) = match held.len() {
             0 => (Ordinal(self.rng.u32(..5)), Epoch(self.rng.u32(..3))),
             count => held[self.rng.usize(..count)],
@@ -110,7 +115,11 @@ impl World {
             1 => page.occupy(slot, ordinal, time),
             2 => page.vacate(slot),
             3 => drop(page.take_back()),
-            _ => page.set_vitals(Vitals { beat: time.max(now), heap_total_bytes: u64::MAX, heap_used_bytes: u64::MAX }),
+            _ => page.set_vitals(Vitals {
+                beat: time.max(now),
+                heap_total_bytes: u64::MAX,
+                heap_used_bytes: u64::MAX,
+            }),
         }
     }
 

@@ -64,10 +64,6 @@ impl Pipe {
         self.writer_gone
     }
 
-    pub(crate) fn is_closed_by_reader(&self) -> bool {
-        self.reader_gone
-    }
-
     /// Nothing is left and nothing will come.
     pub(crate) fn is_at_end(&self) -> bool {
         self.writer_gone && self.len() == 0

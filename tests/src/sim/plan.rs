@@ -229,7 +229,11 @@ impl Draft {
         } else {
             Script::Works
         };
-        let run_mean = if chance(rng, mix.long) { millis(rng, 20..=3_000) } else { Duration::from_micros(rng.u64(1..=3_000)) };
+        let run_mean = if chance(rng, mix.long) {
+            millis(rng, 20..=3_000)
+        } else {
+            Duration::from_micros(rng.u64(1..=3_000))
+        };
         let payload_len = if rng.u16(..500) == 0 { rng.usize(..70_000) } else { rng.usize(..200) };
         Draft { options: options(rng, mix), script, run_mean, payload_len }
     }

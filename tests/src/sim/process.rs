@@ -67,7 +67,9 @@ pub(crate) enum Sort {
     Sound,
     NeverSaysHello,
     NeverReady,
-    DiesAtBoot { code: i32 },
+    DiesAtBoot {
+        code: i32,
+    },
     WrongVersion,
     /// Says hello twice, or something before it.
     BadManners,
@@ -218,7 +220,14 @@ pub(crate) enum SpawnAnswer {
 }
 
 impl Process {
-    pub(crate) fn new(worker: WorkerKey, group: usize, slot: u32, name: Arc<str>, room: usize, born: Time) -> Process {
+    pub(crate) fn new(
+        worker: WorkerKey,
+        group: usize,
+        slot: u32,
+        name: Arc<str>,
+        room: usize,
+        born: Time,
+    ) -> Process {
         Process {
             worker,
             group,
@@ -261,7 +270,8 @@ impl Process {
     /// Whether its page shows the requests whose handlers run, and no others; one that scribbles into it may show anything.
     pub(crate) fn shows_what_runs(&self) -> bool {
         let shown: Vec<Ordinal> = self.page.slots().map(|slot| slot.ordinal).collect();
-        let is_true = shown.len() == self.runs.len() && self.runs.iter().all(|run| shown.contains(&run.ticket.ordinal()));
+        let is_true = shown.len() == self.runs.len()
+            && self.runs.iter().all(|run| shown.contains(&run.ticket.ordinal()));
         is_true || !self.sort.is_truthful()
     }
 

@@ -92,7 +92,10 @@ impl Told {
     }
 
     pub(crate) fn is_ending(&self) -> bool {
-        self.violated.is_some() || self.link_ended.is_some() || self.process_ended.is_some() || self.spawn_failed
+        self.violated.is_some()
+            || self.link_ended.is_some()
+            || self.process_ended.is_some()
+            || self.spawn_failed
     }
 
     /// Why nothing may be sent to it, whatever it holds.
@@ -127,7 +130,14 @@ impl Told {
     }
 
     /// What a look at it showed.
-    pub(crate) fn note_sample(&mut self, now: Time, beat: Time, forgiven: Duration, suspect_after: Duration, missing_after: Duration) {
+    pub(crate) fn note_sample(
+        &mut self,
+        now: Time,
+        beat: Time,
+        forgiven: Duration,
+        suspect_after: Duration,
+        missing_after: Duration,
+    ) {
         if beat != self.beat {
             self.beat = beat;
             self.beat_seen = now;

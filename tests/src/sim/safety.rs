@@ -9,7 +9,7 @@ use super::check::Check;
 use super::groups::Fault;
 use super::hash::{hash_bytes, hash_failure};
 use super::ledger::{Abandoned, Answered, Claim, Loss, Overtime, Phase};
-use super::process::{Life, Sort};
+use super::process::Sort;
 use super::world::World;
 
 /// From the warning before a hard kill to the kill.
@@ -59,7 +59,8 @@ impl World {
             format!("job {job} was sent as {ordinal:?} {generation:?}, expected {expected:?}")
         });
         let is_suspect = self.ledger.jobs[job].is_suspect();
-        let shares = is_truthful && told.held.iter().any(|other| is_suspect || self.ledger.attempts[*other].is_alone);
+        let shares =
+            is_truthful && told.held.iter().any(|other| is_suspect || self.ledger.attempts[*other].is_alone);
         self.court.demand(!shares, Check::SuspectsRunAlone, || {
             format!("job {job} (suspect: {is_suspect}) was sent to process {proc}, which holds another")
         });
@@ -74,7 +75,8 @@ impl World {
         let tainted = self.procs[proc].told.held.iter().any(|attempt| {
             let attempt = &self.ledger.attempts[*attempt];
             let Some(abandoned) = attempt.abandoned.filter(|_| !attempt.is_vague) else { return false };
-            abandoned.taints_from == abandoned.at || self.court.is_overdue(now, abandoned.taints_from, abandoned.at)
+            abandoned.taints_from == abandoned.at
+                || self.court.is_overdue(now, abandoned.taints_from, abandoned.at)
         });
         tainted.then_some("tainted")
     }
@@ -89,7 +91,8 @@ impl World {
 
     /// Its run clock may have run out without a word.
     fn may_be_overtime(&self, job: usize) -> bool {
-        !matches!(self.ledger.jobs[job].phase, Phase::InHand(_)) || self.ledger.jobs[job].terms.overtime == Overtime::Leave
+        !matches!(self.ledger.jobs[job].phase, Phase::InHand(_))
+            || self.ledger.jobs[job].terms.overtime == Overtime::Leave
     }
 
     pub(crate) fn may_be_drained_now(&self, proc: usize) -> bool {
@@ -102,9 +105,8 @@ impl World {
     pub(crate) fn check_drain(&mut self, proc: usize) {
         let has_reason = self.may_be_drained_now(proc);
         let process = &self.procs[proc];
-        self.court.demand(has_reason, Check::DrainHoldsBack, || {
-            format!("process {proc} is drained for no reason")
-        });
+        self.court
+            .demand(has_reason, Check::DrainHoldsBack, || format!("process {proc} is drained for no reason"));
         self.court.demand(process.told.drained.is_none(), Check::LadderInOrder, || {
             format!("process {proc} is drained twice")
         });
@@ -113,7 +115,9 @@ impl World {
     pub(crate) fn check_terminate(&mut self, proc: usize) {
         let now = self.now();
         let told = &self.procs[proc].told;
-        self.court.demand(!told.kill_begun(), Check::LadderInOrder, || format!("SIGTERM to process {proc}, which is being killed"));
+        self.court.demand(!told.kill_begun(), Check::LadderInOrder, || {
+            format!("SIGTERM to process {proc}, which is being killed")
+        });
         let reason = self.reason_to_terminate(proc, now);
         self.court.demand(reason, Check::LadderInOrder, || {
             let told = &self.procs[proc].told;
@@ -133,10 +137,14 @@ impl World {
         let told = &self.procs[proc].told;
         let policy = self.policy(proc);
         let is_missing = now >= self.court.forgiving(told.beat_seen, told.beat_seen + policy.missing_after);
-        let overstays = told.drained.is_some_and(|at| {
-            told.shutdown_by.is_some_and(|by| now >= by) || now >= at + policy.leave_grace
-        });
-        is_missing || overstays || !self.procs[proc].sort.is_truthful() || self.ledger.may_be_killed || self.has_ripe_culprit(proc, now)
+        let overstays = told
+            .drained
+            .is_some_and(|at| told.shutdown_by.is_some_and(|by| now >= by) || now >= at + policy.leave_grace);
+        is_missing
+            || overstays
+            || !self.procs[proc].sort.is_truthful()
+            || self.ledger.may_be_killed
+            || self.has_ripe_culprit(proc, now)
     }
 
     /// A request that ran out of time, or was cancelled and did not end; the others are done or had their grace.
@@ -152,7 +160,9 @@ impl World {
         // The others' answers may have been read before its own.
         told.held.iter().chain(&told.just_answered).any(|attempt| {
             let attempt = &self.ledger.attempts[*attempt];
-            let (Some(abandoned), Some(cancelled)) = (attempt.abandoned, attempt.cancel_sent) else { return false };
+            let (Some(abandoned), Some(cancelled)) = (attempt.abandoned, attempt.cancel_sent) else {
+                return false;
+            };
             let ends = cancelled + policy.cancel_grace;
             let cuts = abandoned.taints_from + policy.bystander_grace;
             abandoned.may_be_fatal && now >= ends && (alone || now >= cuts)
@@ -168,7 +178,8 @@ impl World {
         let left_unasked = told.said_goodbye && process.sort == Sort::LeavesUnasked;
         let is_faulty = !process.sort.is_truthful()
             || left_unasked
-            || told.violated.is_some() || (!told.said_goodbye && told.link_ended.is_some_and(|at| now >= at + policy.close_grace));
+            || told.violated.is_some()
+            || (!told.said_goodbye && told.link_ended.is_some_and(|at| now >= at + policy.close_grace));
         let is_unready = told.capacity.is_none() || told.ready_at == Some(now);
         let never_ready = is_unready && now >= told.ordered + policy.boot_timeout;
         let is_hard = self.end.hard.is_some();
@@ -184,7 +195,9 @@ impl World {
         self.court.demand(step || is_faulty || never_ready || has_just_died, Check::LadderInOrder, || {
             format!("SIGKILL to process {proc} at {now:?} out of turn: {told:?}")
         });
-        self.court.demand(told.killed.is_none(), Check::LadderInOrder, || format!("SIGKILL to process {proc} twice"));
+        self.court.demand(told.killed.is_none(), Check::LadderInOrder, || {
+            format!("SIGKILL to process {proc} twice")
+        });
     }
 
     pub(crate) fn check_burial(&mut self, proc: usize) {
@@ -205,7 +218,11 @@ impl World {
     /// The supervisor knows that both the process and its link have ended.
     pub(crate) fn judge_if_gone(&mut self, proc: usize) {
         let told = &self.procs[proc].told;
-        if told.process_ended.is_some() && told.link_ended.is_some() && !told.is_judged && !self.procs[proc].desk.is_buried {
+        if told.process_ended.is_some()
+            && told.link_ended.is_some()
+            && !told.is_judged
+            && !self.procs[proc].desk.is_buried
+        {
             self.judge(proc);
         }
     }
@@ -224,7 +241,10 @@ impl World {
         }
         let fault = if may_be_by_us { Fault::Maybe } else { self.fault(proc, was_running) };
         let (group, slot) = (self.procs[proc].group, self.procs[proc].slot);
-        let healthy = self.procs[proc].told.ready_at.is_some_and(|at| now.since(at) >= self.groups[group].healthy_after.mul_f64(0.9));
+        let healthy = self.procs[proc]
+            .told
+            .ready_at
+            .is_some_and(|at| now.since(at) >= self.groups[group].healthy_after.mul_f64(0.9));
         if healthy {
             self.groups[group].note_health(slot);
         }
@@ -266,7 +286,10 @@ impl World {
     fn fault(&self, proc: usize, was_running: bool) -> Fault {
         let process = &self.procs[proc];
         let told = &process.told;
-        let is_odd = told.spawn_failed || told.process_ended.is_none() || told.violated.is_some() || !process.sort.is_truthful();
+        let is_odd = told.spawn_failed
+            || told.process_ended.is_none()
+            || told.violated.is_some()
+            || !process.sort.is_truthful();
         if is_odd {
             Fault::Maybe
         } else if told.kill_begun() {
@@ -300,7 +323,9 @@ impl World {
         let was_said = self.ledger.attempts[attempt].said.iter().any(|(said, _)| *said == hash);
         // Bytes of another making may have got into the frame.
         let was_said = was_said || self.procs[proc].sort != Sort::Sound;
-        self.court.demand(was_said, Check::WorkerAgrees, || format!("an answer of process {proc} was damaged on its way"));
+        self.court.demand(was_said, Check::WorkerAgrees, || {
+            format!("an answer of process {proc} was damaged on its way")
+        });
         if !self.procs[proc].sort.is_truthful() {
             // It says that it is done. Whatever its handler still does is its own harm.
             self.ledger.attempts[attempt].is_running = false;
@@ -338,7 +363,9 @@ impl World {
 
     pub(crate) fn note_admission(&mut self, group: usize, refuses: bool) {
         let now = self.now();
-        self.trace.note(now, 43, group as u64, u64::from(refuses), || format!("→ group {group} refuses: {refuses}"));
+        self.trace.note(now, 43, group as u64, u64::from(refuses), || {
+            format!("→ group {group} refuses: {refuses}")
+        });
         self.groups[group].refuses = refuses;
     }
 
@@ -350,7 +377,9 @@ impl World {
             Event::Degraded { group, reason } => {
                 let group = named(group);
                 let may = self.groups[group].may_degrade(now, &self.court);
-                self.court.demand(may, Check::WindowIsKept, || format!("group {group} degrades at {now:?}: {reason}"));
+                self.court.demand(may, Check::WindowIsKept, || {
+                    format!("group {group} degrades at {now:?}: {reason}")
+                });
                 self.groups[group].degrade(now);
             }
             Event::Healed { group } => self.groups[named(group)].heal(now),
@@ -362,9 +391,11 @@ impl World {
         let now = self.now();
         self.trace.note(now, 44, 0, 0, || String::from("→ stopped"));
         let left = self.live.iter().any(|proc| !self.procs[*proc].desk.is_buried);
-        self.court.demand(!left && self.ledger.unsettled == 0 && !self.end.stopped, Check::EndingsEnd, || {
-            String::from("it says that everything has ended, and it has not")
-        });
+        self.court.demand(
+            !left && self.ledger.unsettled == 0 && !self.end.stopped,
+            Check::EndingsEnd,
+            || String::from("it says that everything has ended, and it has not"),
+        );
         self.end.stopped = true;
     }
 
@@ -381,13 +412,26 @@ impl World {
             Outcome::WorkerLost(lost) => {
                 let because = lost.because.map(super::caller::job_index);
                 let is_own = because == Some(index);
-                let is_known = because.is_none_or(|job| self.ledger.jobs[job].attempts.iter().any(|attempt| Some(self.ledger.attempts[*attempt].proc) == last));
-                self.court.demand(name == Some(&*lost.report.worker) && is_known && !is_own, Check::LossIsProven, || {
-                    format!("job {index} was lost with {} because of {because:?}, but held by {name:?}", lost.report.worker)
+                let is_known = because.is_none_or(|job| {
+                    self.ledger.jobs[job]
+                        .attempts
+                        .iter()
+                        .any(|attempt| Some(self.ledger.attempts[*attempt].proc) == last)
                 });
+                self.court.demand(
+                    name == Some(&*lost.report.worker) && is_known && !is_own,
+                    Check::LossIsProven,
+                    || {
+                        format!(
+                            "job {index} was lost with {} because of {because:?}, but held by {name:?}",
+                            lost.report.worker
+                        )
+                    },
+                );
             }
             Outcome::ShuttingDown { .. } => {
-                let is_evidence = matches!(self.ledger.jobs[index].phase, Phase::InHand(_) | Phase::Waiting { .. });
+                let is_evidence =
+                    matches!(self.ledger.jobs[index].phase, Phase::InHand(_) | Phase::Waiting { .. });
                 if is_evidence && self.ledger.may_be_killed {
                     self.note_killed();
                 }
@@ -400,7 +444,9 @@ impl World {
                 });
                 let degraded = self.groups[group].degraded.is_some();
                 self.court.demand(degraded && serving.is_none(), Check::NoWorkersIsTrue, || {
-                    format!("job {index} found no workers, but process {serving:?} serves (degraded: {degraded})")
+                    format!(
+                        "job {index} found no workers, but process {serving:?} serves (degraded: {degraded})"
+                    )
                 });
             }
             Outcome::TimedOut { .. } | Outcome::Cancelled { .. } | Outcome::Poisoned { .. } => {}
@@ -449,10 +495,6 @@ impl World {
         if self.end.soft.is_some_and(|(_, deadline)| now >= deadline) {
             self.ledger.may_be_killed = true;
         }
-    }
-
-    pub(crate) fn is_known_dead(&self, proc: usize) -> bool {
-        matches!(self.procs[proc].life, Life::Zombie(_) | Life::Reaped | Life::None)
     }
 }
 

@@ -27,14 +27,14 @@ impl Trace {
             self.hash = (self.hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
         }
         if self.keep > 0 {
-            self.push(now, line());
+            self.push(now, &line());
         }
     }
 
     /// Adds a line that explains without being an event.
     pub(crate) fn say(&mut self, now: Time, line: impl FnOnce() -> String) {
         if self.keep > 0 {
-            self.push(now, line());
+            self.push(now, &line());
         }
     }
 
@@ -50,7 +50,7 @@ impl Trace {
         self.lines.into()
     }
 
-    fn push(&mut self, now: Time, line: String) {
+    fn push(&mut self, now: Time, line: &str) {
         if self.lines.len() == self.keep {
             self.lines.pop_front();
         }

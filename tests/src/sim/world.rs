@@ -89,7 +89,8 @@ impl World {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let plan = Plan::draw(&mut rng);
         let start = Time::from_nanos(rng.u64(1..1 << 50));
-        let groups: Vec<GroupModel> = plan.config.groups.iter().map(|group| GroupModel::new(group, start)).collect();
+        let groups: Vec<GroupModel> =
+            plan.config.groups.iter().map(|group| GroupModel::new(group, start)).collect();
         World {
             scheduler: Scheduler::new(plan.config.clone(), rng.u64(..), start),
             calendar: Calendar::new(start, plan.grain_nanos),
