@@ -50,7 +50,14 @@ fn every_invariant_names_a_test_that_exists() {
 /// Links between the documents lead somewhere.
 #[test]
 fn links_lead_somewhere() {
-    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/features.md", "docs/testing.md"];
+    let pages = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/faults.md",
+        "docs/features.md",
+        "docs/testing.md",
+    ];
     for page in pages {
         let text = document(page);
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
@@ -60,6 +67,18 @@ fn links_lead_somewhere() {
             assert!(directory.join(target).exists(), "{page} points at {target}, which is not there");
         }
     }
+}
+
+/// A fault that is called proven by a test that is not there is not proven.
+#[test]
+fn what_is_quoted_about_faults_is_there() {
+    let tests: HashSet<String> = tests().into_iter().map(|test| test.name).collect();
+    let page = document("docs/faults.md");
+    let is_there = |quote: &str| {
+        tests.contains(quote) || is_simulator_check(quote) || repository().join(quote).is_file()
+    };
+    let missing: Vec<&str> = quoted(&page).filter(|quote| !is_there(quote)).collect();
+    assert!(missing.is_empty(), "docs/faults.md names what is not there: {missing:?}");
 }
 
 /// Whether the simulator has a check of this name.
