@@ -94,7 +94,7 @@ impl World {
             None
         } else if late(told.killed, policy.kill_grace) {
             Some("has survived SIGKILL and is not written off")
-        } else if told.killed.is_none() && late(told.terminated, policy.term_grace) {
+        } else if told.killed.is_none() && told.warned.is_none() && late(told.terminated, policy.term_grace) {
             Some("has survived SIGTERM and gets no SIGKILL")
         } else if told.killed.is_none() && late(told.warned, Duration::from_millis(100)) {
             Some("was warned and gets no SIGKILL")

@@ -20,6 +20,8 @@ mod court;
 mod driver;
 mod groups;
 mod hash;
+mod hearsay;
+mod judgement;
 mod kernel;
 mod ledger;
 mod library;

@@ -1,0 +1,210 @@
+//! What the supervisor was told by a worker, and what it tells.
+
+use ganger::internals::{Event, Outcome, Reply};
+use ganger_protocol::{Epoch, Failure, Ordinal, RetryHint};
+
+use super::check::Check;
+use super::hash::{hash_bytes, hash_failure};
+use super::ledger::{Abandoned, Answered, Claim, Overtime, Phase};
+use super::process::Sort;
+use super::world::World;
+
+impl World {
+    /// An answer was read. It may be to nothing.
+    pub(crate) fn note_answer(&mut self, proc: usize, ordinal: Ordinal, epoch: Epoch, reply: &Reply) {
+        let now = self.now();
+        let Some(attempt) = self.held(proc, ordinal, epoch) else {
+            let is_odd = self.procs[proc].sort == Sort::Liar;
+            return self.court.demand(is_odd, Check::WorkerAgrees, || {
+                format!("process {proc} answered {ordinal:?} {epoch:?}, which it did not hold")
+            });
+        };
+        let (hash, answered) = match reply {
+            Reply::Data(data) => (hash_bytes(data), Answered::Data),
+            Reply::Failed(failure) => (hash_failure(failure), Answered::Failed { again: again(failure) }),
+        };
+        let was_said = self.ledger.attempts[attempt].said.iter().any(|(said, _)| *said == hash);
+        // Bytes of another making may have got into the frame.
+        let was_said = was_said || self.procs[proc].sort != Sort::Sound;
+        self.court.demand(was_said, Check::WorkerAgrees, || {
+            format!("an answer of process {proc} was damaged on its way")
+        });
+        if !self.procs[proc].sort.is_truthful() {
+            // It says that it is done. Whatever its handler still does is its own harm.
+            self.ledger.attempts[attempt].is_running = false;
+        }
+        self.ledger.answer(now, attempt, answered);
+        let (group, slot) = (self.procs[proc].group, self.procs[proc].slot);
+        let told = &mut self.procs[proc].told;
+        told.held.retain(|other| *other != attempt);
+        told.answers += 1;
+        told.just_answered.push(attempt);
+        told.last_progress = now;
+        self.groups[group].note_answer(slot);
+    }
+
+    pub(crate) fn note_ready(&mut self, proc: usize, capacity: u32) {
+        let now = self.now();
+        let told = &mut self.procs[proc].told;
+        told.capacity = Some(capacity);
+        told.is_busy = false;
+        told.ready_at.get_or_insert(now);
+        if told.drained.is_none() {
+            told.beat_seen = now;
+        }
+    }
+
+    pub(crate) fn note_wrong_version(&mut self, proc: usize) {
+        let group = self.procs[proc].group;
+        self.groups[group].is_hopeless = true;
+    }
+
+    pub(crate) fn note_spawn_failed(&mut self, proc: usize, for_good: bool) {
+        let group = self.procs[proc].group;
+        self.groups[group].is_hopeless |= for_good;
+    }
+
+    pub(crate) fn note_admission(&mut self, group: usize, refuses: bool) {
+        let now = self.now();
+        self.trace.note(now, 43, group as u64, u64::from(refuses), || {
+            format!("→ group {group} refuses: {refuses}")
+        });
+        self.groups[group].refuses = refuses;
+    }
+
+    pub(crate) fn note_event(&mut self, event: &Event) {
+        let now = self.now();
+        self.trace.say(now, || format!("→ {event:?}"));
+        let named = |name: &str| name.trim_start_matches('g').parse::<usize>().unwrap_or(0);
+        match event {
+            Event::Degraded { group, reason } => {
+                let group = named(group);
+                let may = self.groups[group].may_degrade(now, &self.court);
+                self.court.demand(may, Check::WindowIsKept, || {
+                    format!("group {group} degrades at {now:?}: {reason}")
+                });
+                self.groups[group].degrade(now);
+            }
+            Event::Healed { group } => self.groups[named(group)].heal(now),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn note_stopped(&mut self) {
+        let now = self.now();
+        self.trace.note(now, 44, 0, 0, || String::from("→ stopped"));
+        let left = self.live.iter().any(|proc| !self.procs[*proc].desk.is_buried);
+        self.court.demand(
+            !left && self.ledger.unsettled == 0 && !self.end.stopped,
+            Check::EndingsEnd,
+            || String::from("it says that everything has ended, and it has not"),
+        );
+        self.end.stopped = true;
+    }
+
+    /// Details of an outcome that only the world can judge.
+    pub(crate) fn check_completion(&mut self, index: usize, outcome: &Outcome) {
+        let last = self.ledger.jobs[index].attempts.last().map(|last| self.ledger.attempts[*last].proc);
+        let name = last.map(|proc| &*self.procs[proc].name);
+        match outcome {
+            Outcome::Replied { attempt, .. } | Outcome::Failed { attempt, .. } => {
+                self.court.demand(name == Some(&*attempt.worker), Check::ReplyIsGenuine, || {
+                    format!("job {index} was answered by {}, but held by {name:?}", attempt.worker)
+                });
+            }
+            Outcome::WorkerLost(lost) => {
+                let because = lost.because.map(super::caller::job_index);
+                let is_own = because == Some(index);
+                let is_known = because.is_none_or(|job| {
+                    self.ledger.jobs[job]
+                        .attempts
+                        .iter()
+                        .any(|attempt| Some(self.ledger.attempts[*attempt].proc) == last)
+                });
+                self.court.demand(
+                    name == Some(&*lost.report.worker) && is_known && !is_own,
+                    Check::LossIsProven,
+                    || {
+                        format!(
+                            "job {index} was lost with {} because of {because:?}, but held by {name:?}",
+                            lost.report.worker
+                        )
+                    },
+                );
+            }
+            Outcome::ShuttingDown { .. } => {
+                let is_evidence =
+                    matches!(self.ledger.jobs[index].phase, Phase::InHand(_) | Phase::Waiting { .. });
+                if is_evidence && self.ledger.may_be_killed {
+                    self.note_killed();
+                }
+            }
+            Outcome::NoWorkers { .. } => {
+                let group = self.ledger.jobs[index].group;
+                let serving = self.live.iter().copied().find(|proc| {
+                    let process = &self.procs[*proc];
+                    process.group == group && process.told.capacity.is_some() && !process.told.is_leaving()
+                });
+                let degraded = self.groups[group].degraded.is_some();
+                self.court.demand(degraded && serving.is_none(), Check::NoWorkersIsTrue, || {
+                    format!(
+                        "job {index} found no workers, but process {serving:?} serves (degraded: {degraded})"
+                    )
+                });
+            }
+            Outcome::TimedOut { .. } | Outcome::Cancelled { .. } | Outcome::Poisoned { .. } => {}
+        }
+    }
+
+    /// The job has settled; the attempt may go on without it.
+    pub(crate) fn abandon(&mut self, index: usize, claim: &Claim) {
+        let now = self.now();
+        let Some(open) = self.ledger.open_attempt(index) else { return };
+        let proc = self.ledger.attempts[open].proc;
+        let cancel_grace = self.policy(proc).cancel_grace;
+        let terms = self.ledger.jobs[index].terms;
+        let abandoned = match claim {
+            Claim::TimedOut { .. } => {
+                let is_fatal = terms.overtime == Overtime::Kill;
+                Abandoned { at: now, taints_from: now, is_fatal, may_be_fatal: is_fatal }
+            }
+            // One that is in its overtime already stays with what its owner said about that.
+            Claim::Cancelled { .. } => Abandoned {
+                at: now,
+                taints_from: now + cancel_grace,
+                is_fatal: !self.may_be_in_overtime(open) || terms.overtime == Overtime::Kill,
+                may_be_fatal: true,
+            },
+            Claim::Replied { .. }
+            | Claim::Failed { .. }
+            | Claim::Lost
+            | Claim::Poisoned { .. }
+            | Claim::ShuttingDown { .. }
+            | Claim::NoWorkers { .. } => return,
+        };
+        self.ledger.attempts[open].abandoned.get_or_insert(abandoned);
+    }
+
+    fn may_be_in_overtime(&self, attempt: usize) -> bool {
+        let now = self.now();
+        let attempt = &self.ledger.attempts[attempt];
+        let timeout = self.ledger.jobs[attempt.job].terms.run_timeout;
+        matches!((attempt.marked, timeout), (Some(marked), Some(timeout)) if now >= marked + timeout)
+    }
+
+    /// The timers may end everything now.
+    pub(crate) fn note_deadline_of_the_soft_kill(&mut self) {
+        let now = self.now();
+        if self.end.soft.is_some_and(|(_, deadline)| now >= deadline) {
+            self.ledger.may_be_killed = true;
+        }
+    }
+}
+
+fn again(failure: &Failure) -> Option<bool> {
+    match failure.retry {
+        RetryHint::AsConfigured => None,
+        RetryHint::Again => Some(true),
+        RetryHint::Never => Some(false),
+    }
+}
