@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 const CHUNK: usize = 1024;
 const NONE: u32 = u32::MAX;
 
-/// Names an entry of a [`Slab`]; a key of an entry that is gone finds nothing, even when its place is used again.
+/// Names an entry of a slab; a key of an entry that is gone finds nothing, even when its place is used again.
 pub struct Key<T> {
     index: u32,
     generation: u32,
