@@ -178,8 +178,8 @@ impl Builder {
         self
     }
 
-    /// How long jobs may wait without any being answered before [`health`](Supervisor::health) calls the queue
-    /// stuck. Default 30 s.
+    /// How long a job may wait before [`health`](Supervisor::health) calls its queue stuck, if none of its group was
+    /// answered in the last ten seconds either. Default 30 s.
     pub fn stuck_after(mut self, age: Duration) -> Builder {
         self.settings.stuck_after = age;
         self

@@ -49,7 +49,8 @@ pub(crate) struct Unusable {
 
 impl Program {
     /// The program at `path`. A relative path is taken from the supervisor's working directory; a name without a
-    /// slash is looked for in `PATH`. Both are resolved once, when the supervisor starts.
+    /// slash is looked for in `PATH`. Both are resolved once, when the supervisor starts. A script that sets things up
+    /// for a worker must end with `exec`: a worker has to be the supervisor's own child.
     pub fn new(path: impl Into<PathBuf>) -> Program {
         Program::at(Location::Path(path.into()))
     }
@@ -62,7 +63,8 @@ impl Program {
     }
 
     /// The running executable itself: one binary plays both roles. It must ask whether it was started as a worker
-    /// before it does anything else, with `ganger_worker::Worker::inherited()`.
+    /// before it does anything else, with `ganger_worker::Worker::inherited()`: if it does not, each worker is a
+    /// supervisor that starts workers of its own, and so on without end.
     #[must_use]
     pub fn this() -> Program {
         Program::at(Location::This)
