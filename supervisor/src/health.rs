@@ -96,7 +96,7 @@ impl fmt::Display for Problem {
         match self {
             Problem::Worker { worker, status, unrouted: None } => write!(f, "worker {worker} is {status:?}"),
             Problem::Worker { worker, status, unrouted: Some(why) } => {
-                write!(f, "worker {worker} is {status:?} but gets no requests: {why:?}")
+                write!(f, "worker {worker} is {status:?} but gets no requests: {why:?}, {}", meaning(*why))
             }
             Problem::Missing { group, present, wanted } => {
                 write!(f, "group {group} has {present} of {wanted} workers")
@@ -109,6 +109,14 @@ impl fmt::Display for Problem {
             ),
             Problem::Stopped => f.write_str("the supervisor has stopped"),
         }
+    }
+}
+
+fn meaning(why: Unrouted) -> &'static str {
+    match why {
+        Unrouted::Tainted => "a job of it ran out of time or was cancelled, and its handler has not ended",
+        Unrouted::Suspected => "its heartbeat is overdue",
+        Unrouted::Isolated => "it is kept for a job with which a worker died",
     }
 }
 

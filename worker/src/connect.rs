@@ -117,8 +117,7 @@ impl std::fmt::Debug for ConnectError {
 
 /// Connects by the leash that is this process's standard input.
 pub(crate) fn connect() -> Result<Arc<Link>, ConnectError> {
-    let supervisor =
-        named_parent().ok_or(not_a_worker("no supervisor has named itself in the environment"))?;
+    let supervisor = named_parent().ok_or_else(|| not_a_worker(why_no_parent_is_named()))?;
     let leash = take_leash()?;
     take_name();
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(system("tied to the life of the parent"))?;
@@ -129,8 +128,6 @@ pub(crate) fn connect() -> Result<Arc<Link>, ConnectError> {
     greet(leash, OnLoss::EndProcess)
 }
 
-/// The supervisor that the environment names, if it is this process's parent. The variable is inherited by the
-/// processes that a worker starts, who have another parent and must not believe it.
 /// Gives the process its program's name back. A supervisor executes programs by descriptor, and the system calls such
 /// a process by the descriptor's number.
 fn take_name() {
@@ -145,9 +142,20 @@ fn take_name() {
     }
 }
 
+/// The supervisor that the environment names, if it is this process's parent. The variable is inherited by the
+/// processes that a worker starts, who have another parent and must not believe it.
 fn named_parent() -> Option<u32> {
     let named = std::env::var(WORKER_ENV).ok()?.parse().ok()?;
     (parent() == Some(named)).then_some(named)
+}
+
+fn why_no_parent_is_named() -> &'static str {
+    match std::env::var_os(WORKER_ENV) {
+        None => "no supervisor has named itself in the environment",
+        Some(_) => {
+            "its parent is not the supervisor that the environment names; a script that starts a worker must exec it"
+        }
+    }
 }
 
 fn parent() -> Option<u32> {

@@ -30,7 +30,10 @@ impl Handlers {
         match self.by_name.get(request.call()).or(self.for_the_rest.as_ref()) {
             Some(handler) => handler(request),
             None => {
-                let message = format!("this worker has no handler for the call {:?}", request.call());
+                let message = format!(
+                    "this worker has no handler for the call {:?}; is it registered, with on_call, before serve?",
+                    request.call()
+                );
                 request.fail(Failure::of_kind(FailureKind::UnknownCall, message));
             }
         }

@@ -402,7 +402,10 @@ fn not_allowed(kind: Kind) -> FrameError {
 }
 
 fn over_limit(length: usize, limit: usize) -> Failure {
-    Failure::of_kind(FailureKind::Codec, format!("the reply has {length} bytes, over the limit of {limit}"))
+    let message = format!(
+        "the reply has {length} bytes, over the limit of {limit}; raise Builder::payload_limit or send less"
+    );
+    Failure::of_kind(FailureKind::Codec, message)
 }
 
 fn body_len(body: &Body<'_>) -> usize {

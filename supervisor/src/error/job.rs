@@ -103,7 +103,7 @@ pub enum JobError {
     },
     /// The handler answered, but the answer is not the call's reply.
     #[error(
-        "job {job}: the answer of worker {worker} to call {call:?} (type {call_type}) is not a {reply_type}: \
+        "job {job}: the answer of worker {worker} to call {call:?} (type {call_type}) is no reply of type {reply_type}: \
          {source}{}",
         codec_hint(source)
     )]

@@ -83,8 +83,8 @@ fn texts_say_what_happened_and_whether_a_handler_ran() {
          (SIGSEGV) after 2.0s; its last words: about to divide by zero",
         "job J (greet) was dropped because the supervisor shut down, no handler was called",
         "job J (greet) has no workers to run on: it crashes at start; no handler was called",
-        "job J: the answer of worker default-0 to call \"greet\" (type app::Greet) is not a u16: 2 bytes decode as u16 \
-         with 1 bytes left over; both ends must be built from the same definition of the call",
+        "job J: the answer of worker default-0 to call \"greet\" (type app::Greet) is no reply of type u16: 2 bytes decode as \
+         u16 with 1 bytes left over; both ends must be built from the same definition of the call",
     ];
     for (text, expected) in texts.iter().zip(expected) {
         assert_eq!(*text, expected.replace('J', NAME));

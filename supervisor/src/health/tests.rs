@@ -68,7 +68,10 @@ fn any_abnormal_worker_is_a_problem() {
     let mut suspected = worker("a-0", "a", WorkerStatus::Ready);
     suspected.unrouted = Some(Unrouted::Suspected);
     let health = health(vec![group("a", 1)], vec![suspected]);
-    assert_eq!(health.problems[0].to_string(), "worker a-0 is Ready but gets no requests: Suspected");
+    assert_eq!(
+        health.problems[0].to_string(),
+        "worker a-0 is Ready but gets no requests: Suspected, its heartbeat is overdue"
+    );
 }
 
 /// S1: a worker that waits for its replacement is missing, but not from a supervisor that shuts down.

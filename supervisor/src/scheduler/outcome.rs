@@ -198,7 +198,7 @@ impl fmt::Display for KillCause {
         match self {
             KillCause::TimedOut(job) => write!(f, "job {job} ran out of time"),
             KillCause::Cancelled(job) => write!(f, "job {job} was cancelled and did not end"),
-            KillCause::NotReady => f.write_str("it did not say ready in time"),
+            KillCause::NotReady => f.write_str("it did not say ready within boot_timeout"),
             KillCause::Silent => f.write_str("its heartbeat stopped"),
             KillCause::Violation(reason) => write!(f, "it broke the protocol: {reason}"),
             KillCause::LinkClosed => f.write_str("it closed its link and lived on"),

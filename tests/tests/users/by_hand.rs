@@ -31,8 +31,8 @@ fn a_worker_run_by_hand_says_what_it_is() {
 #[test]
 fn the_environment_alone_does_not_make_a_worker() {
     scenario(|| {
-        says_what_it_is(worker().env("GANGER_WORKER", "1"), "no supervisor");
-        says_what_it_is(worker().env("GANGER_WORKER", "nonsense"), "no supervisor");
+        says_what_it_is(worker().env("GANGER_WORKER", "1"), "its parent");
+        says_what_it_is(worker().env("GANGER_WORKER", "nonsense"), "its parent");
         let me = std::process::id().to_string();
         says_what_it_is(worker().env("GANGER_WORKER", &me), "standard input");
         let (_ours, theirs) = UnixStream::pair().expect("a pair");

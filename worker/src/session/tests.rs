@@ -228,7 +228,10 @@ fn a_reply_over_the_limit_becomes_a_failure_with_both_sizes() {
     let [_, Said::Answer(1, Answered::Failed, failure)] = &pair.said()[..] else { panic!("a failure") };
     let failure: Failure = decode(failure).expect("a failure");
     assert_eq!(failure.kind, FailureKind::Codec);
-    assert_eq!(failure.message, "the reply has 32768 bytes, over the limit of 200");
+    assert_eq!(
+        failure.message,
+        "the reply has 32768 bytes, over the limit of 200; raise Builder::payload_limit or send less"
+    );
 }
 
 #[test]
