@@ -149,8 +149,11 @@ impl Ledger {
             }
             WhichClock::Run => {
                 let is_lost = matches!(job.phase, Phase::Owes(kinds) if kinds.has(Kinds::LOST));
-                let owed =
-                    job.terms.retry_run_timeout && job.has_retry_left() && !self.is_settling && !is_lost;
+                let owed = job.terms.retry_run_timeout
+                    && job.has_retry_left()
+                    && !self.is_settling
+                    && !self.may_be_killed
+                    && !is_lost;
                 court.demand(!owed, Check::RetriesAreGiven, || {
                     format!("job {index} ended by its run clock with a retry left")
                 });

@@ -56,6 +56,10 @@ impl Ledger {
         if !loss.is_certain {
             return self.lose_somehow(index);
         }
+        if ran_out && self.is_settling {
+            // Settled when everything else was, if its clock ran out without a word before.
+            return self.owe(index, Kinds::LOST.or(Kinds::POISONED).or(Kinds::SHUTTING_DOWN));
+        }
         if !loss.is_started {
             job.losses[0] += u8::from(!loss.is_by_us && !loss.may_be_by_us);
             job.losses[1] += 1;
