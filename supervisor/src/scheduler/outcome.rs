@@ -252,17 +252,46 @@ impl fmt::Display for CrashReport {
     }
 }
 
-/// The lines that say most: of a panic those with its place and its message, which a note or a backtrace follows;
-/// else the last one.
+/// The lines that say most: of a panic those with its place and its message, when only a note or a backtrace follows;
+/// else the last one. A panic that was caught has other lines behind it, and is not what the worker died of.
 fn last_words(tail: &[String]) -> &[String] {
-    let panic = tail.iter().rposition(|line| line.contains(" panicked at "));
+    let is_last = |at: &usize| tail.iter().skip(at + 2).all(|line| is_trace(line));
+    let panic = tail.iter().rposition(|line| line.contains(" panicked at ")).filter(is_last);
     let (first, count) = panic.map_or((tail.len().saturating_sub(1), 1), |at| (at, 2));
     &tail[first..tail.len().min(first + count)]
+}
+
+/// Whether the line belongs to the note or the backtrace behind a panic's message.
+fn is_trace(line: &str) -> bool {
+    let line = line.trim_start();
+    let frame = line.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    line.starts_with("note: ")
+        || line.starts_with("stack backtrace:")
+        || line.starts_with("at ")
+        || (frame.len() < line.len() && frame.starts_with(": "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A handler's panic was caught and answered; the next job aborted with a message of its own, and the report of that
+    /// death showed the panic.
+    #[test]
+    fn a_panic_with_other_lines_behind_it_is_not_the_last_word() {
+        let lines = ["thread 'main' panicked at a.rs:1:2:", "no lamp", "note: run with …", "out of paper"];
+        let tail: Vec<String> = lines.map(str::to_owned).to_vec();
+        assert_eq!(last_words(&tail), ["out of paper"]);
+        let traced = [
+            "thread 'main' panicked at a.rs:1:2:",
+            "no lamp",
+            "stack backtrace:",
+            "   0: main",
+            "  at a.rs:1",
+        ];
+        let tail: Vec<String> = traced.map(str::to_owned).to_vec();
+        assert_eq!(last_words(&tail), [lines[0], lines[1]]);
+    }
 
     /// The last words of every worker that panicked were "run with `RUST_BACKTRACE=1` environment variable to display
     /// a backtrace": true, and of no use.
