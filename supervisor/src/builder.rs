@@ -209,6 +209,7 @@ impl Builder {
     /// [`StartError::Config`] for a value that makes no sense, [`StartError::Program`] when a group's program is
     /// missing or may not be executed, [`StartError::System`] when the machine refuses a thread or a descriptor.
     pub fn start(self) -> Result<Supervisor, StartError> {
+        refuse_in_worker(unconnected_worker_of())?;
         self.plan()?.start(Vec::new())
     }
 
@@ -217,6 +218,7 @@ impl Builder {
     /// # Errors
     /// As [`start`](Builder::start).
     pub fn start_with_events(self) -> Result<(Supervisor, Events), StartError> {
+        refuse_in_worker(unconnected_worker_of())?;
         let plan = self.plan()?;
         let (sender, receiver) = bounded(plan.settings.event_backlog);
         let supervisor = plan.start(vec![Subscriber::new(sender)])?;
@@ -298,6 +300,20 @@ pub(crate) fn index_of(names: &[Arc<str>], name: Option<&str>) -> Option<GroupIn
         Some(name) => names.iter().position(|known| **known == *name)?,
     };
     u16::try_from(place).ok().map(GroupIndex)
+}
+
+fn refuse_in_worker(supervisor: Option<u32>) -> Result<(), StartError> {
+    supervisor.map_or(Ok(()), |supervisor| Err(ConfigError::UnconnectedWorker { supervisor }.into()))
+}
+
+/// The supervisor whose worker this process is, as long as it has not connected: connecting takes the leash away from
+/// standard input. A worker that has connected may supervise workers of its own.
+#[allow(clippy::disallowed_methods, reason = "a worker is told by its environment that it is one")]
+fn unconnected_worker_of() -> Option<u32> {
+    let named: u32 = std::env::var(ganger_protocol::WORKER_ENV).ok()?.parse().ok()?;
+    let stdin = rustix::fs::fstat(std::io::stdin()).ok()?;
+    let is_leash = rustix::fs::FileType::from_raw_mode(stdin.st_mode) == rustix::fs::FileType::Socket;
+    (is_leash && std::os::unix::process::parent_id() == named).then_some(named)
 }
 
 #[cfg(test)]

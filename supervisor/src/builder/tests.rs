@@ -77,3 +77,15 @@ fn groups_are_found_by_name_and_the_first_without_one() {
     assert_eq!(index_of(&names, Some("b")), Some(GroupIndex(1)));
     assert_eq!(index_of(&names, Some("c")), None);
 }
+
+/// W3: a program that is its own worker and forgot to ask whether it is one started workers that started workers,
+/// without end.
+#[test]
+fn a_worker_that_has_not_connected_may_not_supervise() {
+    assert_eq!(unconnected_worker_of(), None, "this process is no worker");
+    let error = refuse_in_worker(Some(7)).expect_err("refused");
+    assert!(
+        error.to_string().contains("started as a worker by process 7: ask Worker::inherited()"),
+        "{error}"
+    );
+}

@@ -43,6 +43,15 @@ impl fmt::Debug for StartError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
+    /// This process was itself started as a worker and has not connected: its workers would start workers, without end.
+    #[error(
+        "this process was started as a worker by process {supervisor}: ask Worker::inherited() before starting a \
+         supervisor, and serve when it gives a worker"
+    )]
+    UnconnectedWorker {
+        /// The supervisor that started it.
+        supervisor: u32,
+    },
     /// More groups than can be numbered.
     #[error("{count} groups; the limit is {limit}")]
     TooManyGroups {
