@@ -13,7 +13,7 @@ use super::calendar::{Happening, Signal};
 use super::caller::Ticket;
 use super::check::Check;
 use super::hash::{hash_bytes, hash_failure};
-use super::ledger::{Attempt, Claim, WhichClock};
+use super::ledger::{Attempt, Claim, Kinds, WhichClock};
 use super::library::payload;
 use super::process::{Habits, Life, Process, Sort};
 use super::world::World;
@@ -226,7 +226,12 @@ impl World {
             !is_truthful || self.ledger.attempts[*attempt].ordinal.is_started(mark.started)
         });
         self.procs[proc].told.held = kept;
+        let may_be_judged = self.judged_kinds(proc) != Kinds::NONE;
         for attempt in back {
+            if may_be_judged {
+                // Its worker's death may have been counted before in this turn.
+                self.ledger.note_possible_loss(attempt);
+            }
             self.ledger.take_back(attempt, now);
         }
         self.scheduler.handle_input(now, Input::TakenBack { worker, mark });

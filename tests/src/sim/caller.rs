@@ -217,7 +217,7 @@ impl World {
     }
 
     /// How the jobs of a worker may have ended if the timers found it dead in this turn.
-    fn judged_kinds(&self, proc: usize) -> Kinds {
+    pub(crate) fn judged_kinds(&self, proc: usize) -> Kinds {
         let grace = self.policy(proc).orphan_grace.min(self.policy(proc).kill_grace);
         let told = &self.procs[proc].told;
         let may_be = |at: Option<Time>| at.is_some_and(|at| self.now() >= at + grace);

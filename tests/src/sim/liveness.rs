@@ -110,7 +110,7 @@ impl World {
             && late(told.spawned, Duration::ZERO)
         {
             Some("never said ready and is not killed")
-        } else if told.missing.is_some() && told.capacity.is_some() {
+        } else if told.missing.is_some() && told.capacity.is_some() && told.link_ended.is_none() {
             Some("is silent and not killed")
         } else if told.drained.is_some()
             && told.shutdown_by.is_some_and(|by| self.court.is_overdue(now, by, told.ordered))

@@ -10,6 +10,12 @@ use super::job::Retry;
 use super::{Attempt, Kinds, Ledger, Loss, Phase};
 
 impl Ledger {
+    /// Knowledge: the attempt may have been lost unstarted, or only taken back.
+    pub(crate) fn note_possible_loss(&mut self, attempt: usize) {
+        let index = self.attempts[attempt].job;
+        self.jobs[index].losses[1] += 1;
+    }
+
     /// Knowledge: the attempt's worker is proven dead.
     pub(crate) fn lose(&mut self, court: &mut Court, now: Time, attempt: usize, loss: &Loss) {
         let Attempt { job: index, is_over, .. } = self.attempts[attempt];
