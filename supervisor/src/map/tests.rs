@@ -44,6 +44,9 @@ fn results_are_in_the_order_of_the_items() {
 }
 
 /// J1: unordered, results come as they are ready, with the places of their items.
+///
+/// Once it was asserted that place 3 comes first, which failed now and then: its answer may come while the map still gives the job in, and then the map
+/// learns of it only afterwards. The three before it are being watched by then, so theirs is the order that is promised.
 #[test]
 fn unordered_results_carry_their_places() {
     let (supervisor, _fake) = supervisor(ROOM, backwards(4));
@@ -54,8 +57,8 @@ fn unordered_results_carry_their_places() {
         .map(|(place, result)| (place, result.expect("a reply").data[0]))
         .collect();
     assert!(came.iter().all(|(place, number)| *place == usize::from(*number)));
-    let first: Vec<usize> = came.iter().take(4).map(|(place, _)| *place).collect();
-    assert_eq!(first[0], 3, "the latest was answered first: {first:?}");
+    let watched: Vec<usize> = came.iter().map(|(place, _)| *place).filter(|place| *place < 3).collect();
+    assert_eq!(watched, [2, 1, 0], "the latest was answered first: {came:?}");
     assert_eq!(came.len(), 8);
 }
 
