@@ -3,7 +3,7 @@
 
 use super::group::Group;
 use super::job::Phase;
-use super::pool::Worker;
+use super::worker::Worker;
 use super::{JobKey, Scheduler, Ticket, WorkerKey};
 
 impl<T: Ticket> Scheduler<T> {

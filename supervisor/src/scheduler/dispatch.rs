@@ -10,7 +10,7 @@ use ganger_protocol::Time;
 use super::hand::InHand;
 use super::job::Phase;
 use super::pick::{Candidate, Draw, balanced_rank, lowest_rss, pick};
-use super::pool::{Isolation, State, Worker};
+use super::worker::{Isolation, State, Worker};
 use super::{Action, GroupIndex, JobKey, Outcome, Scheduler, Ticket, Unrouted, WorkerKey, WorkerStatus};
 
 /// Lists kept from pass to pass, so that a pass allocates nothing.

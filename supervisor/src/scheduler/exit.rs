@@ -11,7 +11,7 @@ use ganger_protocol::{JobId, Ordinal};
 use super::hand::Pending;
 use super::hand::{Hand, InHand};
 use super::job::{Phase, decided};
-use super::pool::{Ended, State, Worker};
+use super::worker::{Ended, State, Worker};
 use super::{
     Action, Clock, CrashReport, Event, Exit, ExitStatus, JobKey, KillCause, Outcome, Scheduler, Started,
     Ticket, WorkerKey, WorkerLost,

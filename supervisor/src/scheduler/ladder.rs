@@ -14,7 +14,7 @@ use std::time::Duration;
 use ganger_protocol::{JobId, Ordinal, Time};
 
 use super::hand::Culprit;
-use super::pool::{Rung, State, Step};
+use super::worker::{Rung, State};
 use super::{Action, Event, KillCause, OnTimeout, Scheduler, Ticket, WorkerKey};
 
 /// From the warning before a hard kill to the kill.
@@ -160,4 +160,15 @@ impl<T: Ticket> Scheduler<T> {
             Rung::Warned { .. } | Rung::Terminated { .. } | Rung::Killed { .. } => {}
         }
     }
+}
+
+/// Where on the kill ladder a worker begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A warning by frame, for those that asked for it.
+    Warn,
+    /// SIGTERM.
+    Terminate,
+    /// SIGKILL.
+    Kill,
 }

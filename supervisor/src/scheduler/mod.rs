@@ -20,6 +20,7 @@ mod check;
 mod clock;
 mod config;
 mod dispatch;
+mod due;
 mod exit;
 mod group;
 mod hand;
@@ -33,6 +34,7 @@ mod queue;
 mod restart;
 mod show;
 mod shutdown;
+mod silence;
 mod slab;
 mod snapshot;
 mod stats;
@@ -40,6 +42,7 @@ mod stats;
 mod tests;
 mod timers;
 mod window;
+mod worker;
 
 use std::collections::VecDeque;
 
@@ -66,10 +69,10 @@ use clock::InsideClock;
 use dispatch::Scratch;
 use group::Group;
 use job::Job;
-use pool::Worker;
 use shutdown::Life;
 use slab::Slab;
 use timers::{TimerId, Timers};
+use worker::Worker;
 
 /// The kind of [`JobKey`].
 #[derive(Debug)]

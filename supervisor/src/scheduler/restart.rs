@@ -9,8 +9,8 @@ use ganger_protocol::Time;
 use super::exit::Blame;
 use super::group::{Degraded, Place};
 use super::job::jittered;
-use super::pool::Step;
-use super::pool::Worker;
+use super::ladder::Step;
+use super::worker::Worker;
 use super::{
     Action, Event, GroupIndex, KillCause, RestartPolicy, Scheduler, SpawnFailure, Ticket, TimerKey, WorkerKey,
 };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::group::Group;
-use super::pool::Worker;
 use super::shutdown::Life;
+use super::worker::Worker;
 use super::{GroupSnapshot, Scheduler, Snapshot, Ticket, WorkerKey, WorkerSnapshot};
 
 impl<T: Ticket> Scheduler<T> {

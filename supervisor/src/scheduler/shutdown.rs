@@ -6,7 +6,7 @@ use ganger_protocol::Time;
 
 use super::hand::Pending;
 use super::job::Phase;
-use super::pool::Step;
+use super::ladder::Step;
 use super::{Action, Backlog, Event, JobKey, KillCause, Scheduler, Ticket, TimerKey, WorkerKey};
 
 /// How far along its own life the supervisor is.

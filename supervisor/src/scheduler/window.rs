@@ -11,8 +11,8 @@ use ganger_protocol::{Mark, Time};
 
 use super::hand::InHand;
 use super::job::decided;
-use super::pool::{Isolation, State, Worker};
 use super::timers::TimerId;
+use super::worker::{Isolation, State, Worker};
 use super::{GroupIndex, Reply, Scheduler, Ticket, TimerKey, WorkerKey};
 
 /// What a window is worth.
