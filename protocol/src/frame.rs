@@ -236,6 +236,8 @@ impl Header {
 pub struct Frame<'a> {
     /// Which message it is.
     pub kind: Kind,
+    /// How many descriptors it says that it came with.
+    pub fds: u8,
     /// The message's fields, still encoded.
     pub head: &'a [u8],
     /// The bytes behind them.

@@ -115,7 +115,7 @@ impl Inbox {
         let begin = self.start + HEADER_LEN;
         self.start += header.frame_len();
         let (head, payload) = self.buffer[begin..self.start].split_at(header.head);
-        Some(Frame { kind: header.kind, head, payload: Payload::Small(payload) })
+        Some(Frame { kind: header.kind, fds: header.fds, head, payload: Payload::Small(payload) })
     }
 
     /// Moves what has come of a large frame out of the buffer; false while its head is not yet whole.
@@ -147,7 +147,7 @@ impl Inbox {
             self.buffer.extend_from_slice(&large.payload[large.length..]);
             large.payload.truncate(large.length);
         }
-        Some(Frame { kind: large.kind, head: &self.head, payload: Payload::Large(large.payload) })
+        Some(Frame { kind: large.kind, fds: 0, head: &self.head, payload: Payload::Large(large.payload) })
     }
 
     fn room(&mut self) -> &mut Vec<u8> {

@@ -180,7 +180,7 @@ impl<'a> ToWorker<'a> {
     /// [`FrameError::NotAllowed`] for a worker's message, [`FrameError::Version`] for a Hello with another
     /// [`VERSION`], [`FrameError::Malformed`] for any other head that does not decode.
     pub fn decode(frame: Frame<'a>) -> Result<ToWorker<'a>, FrameError> {
-        let Frame { kind, head, payload } = frame;
+        let Frame { kind, head, payload, .. } = frame;
         Ok(match kind {
             Kind::SupervisorHello => ToWorker::Hello(hello(kind, head)?),
             Kind::Request => ToWorker::Request(fields(kind, head)?, payload),
@@ -207,7 +207,7 @@ impl<'a> ToSupervisor<'a> {
     /// [`FrameError::NotAllowed`] for a supervisor's message, [`FrameError::Malformed`] for a head that does not
     /// decode. A Hello with another version decodes as far as the version; compare [`WorkerHello::version`].
     pub fn decode(frame: Frame<'a>) -> Result<ToSupervisor<'a>, FrameError> {
-        let Frame { kind, head, payload } = frame;
+        let Frame { kind, head, payload, .. } = frame;
         Ok(match kind {
             Kind::WorkerHello => ToSupervisor::Hello(worker_hello(head)?),
             Kind::Ready => ToSupervisor::Ready(fields(kind, head)?),
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     fn frame(kind: Kind, head: &[u8]) -> Frame<'_> {
-        Frame { kind, head, payload: Payload::Small(&[]) }
+        Frame { kind, fds: 0, head, payload: Payload::Small(&[]) }
     }
 
     #[test]

@@ -291,6 +291,8 @@ pub enum Start {
     PanicWhile(PathBuf),
     /// It exits with a code before it connects.
     Exit(i32),
+    /// As long as there is this file it connects with room for one descriptor besides its end of the link.
+    CrowdedWhile(PathBuf),
 }
 
 impl Manners {

@@ -34,6 +34,13 @@ pub enum Step {
     Answer(Reply),
     /// Writes these bytes.
     Write(Vec<u8>),
+    /// Writes these bytes together with so many descriptors, and waits until nobody has any of them open.
+    Gift {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// How many descriptors.
+        fds: usize,
+    },
     /// Sends so many events with payloads of so many bytes and reads nothing meanwhile.
     Events {
         /// How many.

@@ -72,13 +72,15 @@ pub enum ConnectError {
         "the supervisor's first words are not understood: {0}; build both with the same release of ganger"
     )]
     Handshake(#[source] FrameError),
-    /// The Hello came without the page and the bell.
+    /// The Hello came without the page and the bell, or with more than these.
     #[error(
-        "the supervisor's Hello came with {count} descriptors, not {HELLO_FDS}; build both with the same release of ganger"
+        "the supervisor's Hello came with {count} descriptors and announced {announced}, not {HELLO_FDS}; build both with the same release of ganger"
     )]
     Descriptors {
         /// How many came.
         count: usize,
+        /// How many it said there were.
+        announced: usize,
     },
     /// The shared page cannot be used.
     #[error(transparent)]
@@ -213,7 +215,7 @@ fn read_greeting(leash: &OwnedFd) -> Result<Greeting, ConnectError> {
     let mut inbox = Inbox::new(Limits::default(), Growth::AtOnce);
     let mut fds = Vec::new();
     let mut bytes = [0; 4096];
-    let hello = loop {
+    let (hello, announced) = loop {
         let (count, some) = receive_with_fds(leash.as_fd(), &mut bytes).map_err(received)?;
         if count == 0 {
             return Err(ConnectError::SupervisorGone);
@@ -221,14 +223,21 @@ fn read_greeting(leash: &OwnedFd) -> Result<Greeting, ConnectError> {
         fds.extend(some);
         inbox.push(&bytes[..count]);
         if let Some(frame) = inbox.next_frame().map_err(misunderstood)? {
-            break ToWorker::decode(frame).map_err(misunderstood)?;
+            let announced = usize::from(frame.fds);
+            break (ToWorker::decode(frame).map_err(misunderstood)?, announced);
         }
     };
     let ToWorker::Hello(hello) = hello else { return Err(ConnectError::Handshake(no_hello())) };
-    let count = fds.len();
-    let [page, bell] =
-        <[OwnedFd; HELLO_FDS]>::try_from(fds).map_err(|_| ConnectError::Descriptors { count })?;
+    let [page, bell] = page_and_bell(announced, fds)?;
     Ok(greeting(hello, Page::map(page)?, bell, inbox))
+}
+
+fn page_and_bell(announced: usize, fds: Vec<OwnedFd>) -> Result<[OwnedFd; HELLO_FDS], ConnectError> {
+    let count = fds.len();
+    match <[OwnedFd; HELLO_FDS]>::try_from(fds) {
+        Ok(both) if announced == HELLO_FDS => Ok(both),
+        Ok(_) | Err(_) => Err(ConnectError::Descriptors { count, announced }),
+    }
 }
 
 fn greeting(hello: SupervisorHello, page: Page, bell: OwnedFd, inbox: Inbox) -> Greeting {

@@ -1,6 +1,6 @@
 //! A worker with the worker library, that can be asked to do all sorts of things to itself.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ use ganger_tests::calls::{
 };
 use ganger_tests::harness::{Arrival, arrive};
 use ganger_worker::{Call, Context, Control, Failure, Request, Worker};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -27,9 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn work(manners: &Manners) -> Result<(), Box<dyn std::error::Error>> {
-    if let Start::Exit(code) = manners.start {
-        std::process::exit(code);
-    }
+    let _crowd = before_connecting(&manners.start)?;
     let mut worker = Worker::connect()?;
     let control = worker.control();
     let _present = manners.present_at.as_ref().map(|gate| arrive(gate, &arrival(&control))).transpose()?;
@@ -43,7 +41,7 @@ fn work(manners: &Manners) -> Result<(), Box<dyn std::error::Error>> {
     waiting_calls(&mut worker);
     reports(&mut worker);
     match &manners.start {
-        Start::Serve => {}
+        Start::Serve | Start::CrowdedWhile(_) => {}
         Start::NeverReady => control.busy(),
         Start::Panic => panic!("no configuration, no work"),
         Start::PanicWhile(file) if file.exists() => panic!("no configuration, no work"),
@@ -60,6 +58,27 @@ fn work(manners: &Manners) -> Result<(), Box<dyn std::error::Error>> {
     }
     drop(hoard);
     Ok(())
+}
+
+/// What must stay open meanwhile.
+fn before_connecting(start: &Start) -> io::Result<Vec<File>> {
+    match start {
+        Start::Exit(code) => std::process::exit(*code),
+        Start::CrowdedWhile(file) if file.exists() => crowd(),
+        Start::Serve | Start::NeverReady | Start::Panic | Start::PanicWhile(_) | Start::CrowdedWhile(_) => {
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// Opens all descriptors that this process may have, which are few, but for two: a high one, as the library wants it
+/// for its end of the link, and one more.
+fn crowd() -> io::Result<Vec<File>> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: limit.maximum })?;
+    let mut crowd: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    crowd.truncate(crowd.len().saturating_sub(2));
+    Ok(crowd)
 }
 
 fn prepare(manners: &Manners, worker: &mut Worker) {

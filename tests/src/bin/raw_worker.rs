@@ -13,6 +13,7 @@ use std::time::Duration;
 use ganger_protocol::{
     AnswerHead, Answered, EventHead, Frame, HEADER_LEN, Header, Kind, Limits, MAGIC, MarkMoved, Page,
     Payload, Ready, RequestHead, SupervisorHello, Time, ToWorker, Vitals, WorkerHello, receive_with_fds,
+    send_with_fds,
 };
 use ganger_tests::arg::unpack;
 use ganger_tests::harness::{Arrival, arrive};
@@ -104,6 +105,7 @@ impl Life {
             }
             Step::Answer(reply) => self.answer(reply),
             Step::Write(bytes) => self.write(bytes),
+            Step::Gift { bytes, fds } => self.give(bytes, *fds),
             Step::Events { count, bytes } => self.emit(*count, *bytes),
             Step::Print(bytes) => io::stderr().write_all(&vec![b'x'; *bytes]).expect("printed"),
             Step::Signal(signal) => kill_process(getpid(), signal_of(*signal)).expect("sent"),
@@ -149,6 +151,15 @@ impl Life {
         let _ = self.link().write_all(bytes);
     }
 
+    /// The descriptors are writing ends of one pipe: it ends when the last of them is closed, wherever that is.
+    fn give(&mut self, bytes: &[u8], fds: usize) {
+        let (mut end, gift) = io::pipe().expect("a pipe");
+        let sent = send_with_fds(self.link(), bytes, &vec![gift.as_fd(); fds]).expect("sent");
+        assert_eq!(sent, bytes.len(), "there is room for so little");
+        drop(gift);
+        end.read_to_end(&mut Vec::new()).expect("the end");
+    }
+
     fn emit(&mut self, count: u64, bytes: usize) {
         let event = frame(Kind::WorkerEvent, &EventHead { name: "flood".into() }, &vec![0; bytes]);
         for _ in 0..count {
@@ -165,7 +176,8 @@ impl Life {
         let mut payload = vec![0; header.payload];
         self.link().read_exact(&mut head).expect("its head");
         self.link().read_exact(&mut payload).expect("its payload");
-        let whole = Frame { kind: header.kind, head: &head, payload: Payload::Large(payload) };
+        let whole =
+            Frame { kind: header.kind, fds: header.fds, head: &head, payload: Payload::Large(payload) };
         if let ToWorker::Request(head, payload) = ToWorker::decode(whole).expect("a message") {
             self.in_hand.push_back(InHand {
                 head: owned(&head),
@@ -260,7 +272,7 @@ fn read_hello(link: &mut UnixStream) -> (SupervisorHello, Page) {
     let header = Header::parse(bytes, &Limits::default()).expect("a header");
     let mut head = vec![0; header.head];
     link.read_exact(&mut head).expect("its head");
-    let whole = Frame { kind: header.kind, head: &head, payload: Payload::Small(&[]) };
+    let whole = Frame { kind: header.kind, fds: header.fds, head: &head, payload: Payload::Small(&[]) };
     let Ok(ToWorker::Hello(hello)) = ToWorker::decode(whole) else { panic!("no Hello") };
     (hello, Page::map(&fds[0]).expect("the page"))
 }

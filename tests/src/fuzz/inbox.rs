@@ -83,7 +83,7 @@ impl Reader {
             loop {
                 match self.inbox.next_frame() {
                     Ok(None) => break,
-                    Ok(Some(Frame { kind, head, payload })) => {
+                    Ok(Some(Frame { kind, head, payload, .. })) => {
                         let frame = (kind, head.to_vec(), payload.into_vec());
                         self.frames.push(frame);
                     }
@@ -112,12 +112,12 @@ impl Reader {
 
 /// Both ends' decoders: they return, and what they understand they would say again.
 pub(super) fn decode(kind: Kind, head: &[u8], payload: &[u8], features: &mut Features) {
-    let frame = || Frame { kind, head, payload: Payload::Small(payload) };
+    let frame = || Frame { kind, fds: 0, head, payload: Payload::Small(payload) };
     match ToSupervisor::decode(frame()) {
         Err(error) => features.note((kind, "to supervisor", std::mem::discriminant(&error))),
         Ok(message) => {
             let again = said_by_worker(&message);
-            let frame = Frame { kind, head: &again, payload: Payload::Small(payload) };
+            let frame = Frame { kind, fds: 0, head: &again, payload: Payload::Small(payload) };
             let twice = ToSupervisor::decode(frame).expect("what was understood is understood again");
             assert_eq!(format!("{message:?}"), format!("{twice:?}"));
         }
@@ -126,7 +126,7 @@ pub(super) fn decode(kind: Kind, head: &[u8], payload: &[u8], features: &mut Fea
         Err(error) => features.note((kind, "to worker", std::mem::discriminant(&error))),
         Ok(message) => {
             let again = said_by_supervisor(&message);
-            let frame = Frame { kind, head: &again, payload: Payload::Small(payload) };
+            let frame = Frame { kind, fds: 0, head: &again, payload: Payload::Small(payload) };
             let twice = ToWorker::decode(frame).expect("what was understood is understood again");
             assert_eq!(format!("{message:?}"), format!("{twice:?}"));
         }

@@ -2,6 +2,7 @@
 //! worker can show is shown with one as well.
 
 mod deaths;
+mod descriptors;
 mod hosts;
 mod peers;
 mod replies;

@@ -81,6 +81,37 @@ fn what_is_quoted_about_faults_is_there() {
     assert!(missing.is_empty(), "docs/faults.md names what is not there: {missing:?}");
 }
 
+/// A bug of others that came back here under another name would be met by a test that says what it was. Each row of
+/// the table is proven by tests whose comments name, between them, everybody to whom it happened.
+#[test]
+fn every_bug_of_others_has_a_test_that_tells_of_it() {
+    let tests = tests();
+    let page = document("docs/faults.md");
+    let section = page.split("## Bugs of others").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows: Vec<Vec<&str>> = section
+        .expect("the bugs of others")
+        .lines()
+        .filter(|line| {
+            line.starts_with("| ") && !line.starts_with("| what happened") && !line.contains("---")
+        })
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    assert!(rows.len() >= 16, "the table has another form now");
+    for row in rows {
+        let [_, victims, proof] = row[..] else { panic!("not three cells: {row:?}") };
+        if proof.starts_with("not proven") {
+            continue;
+        }
+        let named: Vec<&str> = quoted(proof).collect();
+        let told: Vec<&str> =
+            tests.iter().filter(|test| named.contains(&&*test.name)).map(|test| &*test.doc).collect();
+        for victim in victims.split(", ") {
+            let is_told = told.iter().any(|doc| doc.contains(victim));
+            assert!(is_told, "no test of {named:?} tells what happened to {victim}");
+        }
+    }
+}
+
 /// Whether the simulator has a check of this name.
 pub(crate) fn is_simulator_check(name: &str) -> bool {
     let checks = document("tests/src/sim/check.rs");

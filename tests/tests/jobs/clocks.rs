@@ -223,8 +223,9 @@ fn a_bystander_that_is_cut_is_told_for_whose_sake() {
     });
 }
 
-/// redis-py#2624, gunicorn: after a timeout the late answer was taken for the answer to the next request, and all
-/// that followed were shifted by one. Here the late answer of one job is nobody else's.
+/// redis-py#2624, gunicorn 85d1b5d0: there, after a cancel or a timeout the late answer was taken for the answer to the
+/// next request, because it came next, and all that followed were shifted by one: some saw what was others'. Here the
+/// late answer of a job that has timed out is nobody else's.
 #[test]
 fn a_late_answer_is_not_the_next_jobs() {
     scenario(|| {
@@ -241,6 +242,76 @@ fn a_late_answer_is_not_the_next_jobs() {
         for (number, handle) in (0..).zip(handles) {
             assert_eq!(handle.wait().expect("answered").data, number + 100);
         }
+    });
+}
+
+/// redis-py#2624: there, the answer to a request that was cancelled while it was under way was left on the connection,
+/// and the next caller got it. Here the late answer of a cancelled job is nobody else's.
+#[test]
+fn the_answer_of_a_cancelled_job_is_not_the_next_jobs() {
+    scenario(|| {
+        let gate = Gate::new();
+        let manners = Manners { capacity: Some(4), ..Manners::new() };
+        let builder = Supervisor::builder(with(&manners)).workers(1);
+        let supervisor = online(builder.cancel_grace(Duration::from_secs(30)));
+        let cancelled = supervisor.enqueue(Later { gate: gate.path() }).expect("accepted");
+        let held = gate.next();
+        cancelled.cancel();
+        assert!(matches!(cancelled.wait(), Err(JobError::Cancelled { started: Started::Yes, .. })));
+        let handles: Vec<_> =
+            (0..20).map(|number| supervisor.enqueue(Add(number, 100)).expect("accepted")).collect();
+        held.release();
+        for (number, handle) in (0..).zip(handles) {
+            assert_eq!(handle.wait().expect("answered").data, number + 100);
+        }
+        assert_eq!(supervisor.health().groups[0].restarts, 0);
+    });
+}
+
+/// procspawn#48: there, the first wait for a result that ran out killed the process that was to give it, although its
+/// handle could still be waited for. Here a wait is only a wait: however often it runs out, the job goes on, its worker
+/// lives, and the next wait brings the result. To end a job there are clocks and cancels.
+#[test]
+fn a_wait_that_runs_out_ends_nothing() {
+    scenario(|| {
+        let gate = Gate::new();
+        let supervisor = online(Supervisor::builder(plain()).workers(1));
+        let mut handle = supervisor.enqueue(Hold { gate: gate.path() }).expect("accepted");
+        let held = gate.next();
+        let process = Watched::new(held.pid());
+        for _ in 0..5 {
+            handle = handle.wait_timeout(Duration::from_millis(5)).expect_err("it is held");
+        }
+        assert!(process.is_alive());
+        held.release();
+        let response = handle.wait().expect("answered");
+        assert_eq!(response.attempt, 1);
+        assert!(process.is_alive());
+    });
+}
+
+/// procspawn#48, as a pool would have it: there, a timeout cost the process. Here a time-out costs the one worker that
+/// does not give up, and no other: its siblings work on, and what they hold is answered.
+#[test]
+fn a_timeout_costs_at_most_its_own_worker() {
+    scenario(|| {
+        let gate = Gate::new();
+        let builder = Supervisor::builder(plain()).workers(3).cancel_grace(SHORT).term_grace(SHORT);
+        let supervisor = online(builder);
+        let held: Vec<_> = (0..2)
+            .map(|_| (supervisor.enqueue(Hold { gate: gate.path() }).expect("accepted"), gate.next()))
+            .collect();
+        let spin = Job::new(Spin { gate: gate.path() }).run_timeout(SHORT);
+        let culprit = supervisor.enqueue(spin).expect("accepted");
+        let process = Watched::new(gate.next().pid());
+        ran_out(culprit.wait(), Clock::Run, Started::Yes);
+        process.wait_end();
+        for (handle, held) in held {
+            assert!(Watched::new(held.pid()).is_alive());
+            held.release();
+            handle.wait().expect("answered by the worker that held it");
+        }
+        assert_eq!(supervisor.enqueue(Add(1, 1)).expect("accepted").wait().expect("answered").data, 2);
     });
 }
 
