@@ -1,71 +1,31 @@
-//! A figure, how it is printed, and the floor it is held against.
+//! A figure, the limit beside it, and the floor that it is held against.
 
-use std::process::ExitCode;
+use std::fmt;
 
-use clap::Args;
 use serde::Serialize;
 
-/// One figure, set against what it could be at best in the same run.
-///
-/// With `--json` each is a line with exactly these keys.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Case {
-    /// The bench's name.
-    pub bench: &'static str,
-    /// Which of its cases.
-    pub case: String,
-    /// What was measured.
-    pub value: f64,
-    /// The unit of `value` and `limit`.
-    pub unit: &'static str,
-    /// The raw limit, in the same run.
-    pub limit: f64,
-    /// `value` ÷ `limit`.
-    pub ratio: f64,
+use crate::{Rounds, median};
+
+/// What is to be measured: a name, a unit, and a floor where there is one.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) case: String,
+    pub(crate) unit: &'static str,
+    pub(crate) floor: Option<Floor>,
 }
 
-impl Case {
-    /// A figure and its limit, in the same unit.
+impl Plan {
+    /// A case without a floor; `unit` is that of the figure and of its limit.
     #[must_use]
-    pub fn new(
-        bench: &'static str,
-        case: impl Into<String>,
-        value: f64,
-        unit: &'static str,
-        limit: f64,
-    ) -> Case {
-        Case { bench, case: case.into(), value, unit, limit, ratio: value / limit }
+    pub fn new(case: impl Into<String>, unit: &'static str) -> Plan {
+        Plan { case: case.into(), unit, floor: None }
     }
 
-    /// The line for programs.
-    ///
-    /// # Panics
-    /// Never: numbers and plain strings are always JSON.
+    /// The same case, to be held against a floor, if there is one.
     #[must_use]
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("numbers and plain strings are always JSON")
+    pub fn floor(self, floor: impl Into<Option<Floor>>) -> Plan {
+        Plan { floor: floor.into(), ..self }
     }
-
-    fn text(&self) -> String {
-        let Case { bench, case, value, unit, limit, ratio } = self;
-        format!(
-            "{bench:<12} {case:<36} {value:>12.2} {unit:<10} limit {limit:>12.2} {unit:<10} ratio {ratio:.3}"
-        )
-    }
-}
-
-/// The arguments that every bench takes.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Common {
-    /// Print one line of JSON a case, with the keys bench, case, value, unit, limit, ratio
-    #[arg(long)]
-    pub json: bool,
-    /// Measure less often
-    #[arg(long)]
-    pub quick: bool,
-    /// Exit with 1 when a case misses its floor
-    #[arg(long)]
-    pub check: bool,
 }
 
 /// The side of a floor on which a ratio must lie.
@@ -78,54 +38,84 @@ pub enum Floor {
 }
 
 impl Floor {
-    fn holds(self, ratio: f64) -> bool {
+    pub(crate) fn holds(self, ratio: f64) -> bool {
         match self {
             Floor::AtMost(most) => ratio <= most,
             Floor::AtLeast(least) => ratio >= least,
         }
     }
+
+    /// The best of our rounds ÷ the best of the limit's. What else happens on the machine only ever slows down, so
+    /// that the best of each is nearest to what they are.
+    pub(crate) fn best_ratio(self, rounds: &Rounds) -> f64 {
+        let best = |values: &[f64]| match self {
+            Floor::AtMost(_) => values.iter().copied().fold(f64::INFINITY, f64::min),
+            Floor::AtLeast(_) => values.iter().copied().fold(0.0, f64::max),
+        };
+        best(rounds.values()) / best(rounds.limits())
+    }
 }
 
-/// Prints cases as they come and remembers which missed their floor.
-#[derive(Debug)]
-pub struct Printer {
-    common: Common,
-    missed: usize,
+impl fmt::Display for Floor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Floor::AtMost(most) => write!(f, "at most {most}"),
+            Floor::AtLeast(least) => write!(f, "at least {least}"),
+        }
+    }
 }
 
-impl Printer {
-    /// A printer that does what the arguments say.
+/// One figure, set against what it could be at best in the same run.
+///
+/// With `--json` each is a line with exactly these keys.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Case {
+    /// The bench's name.
+    pub bench: &'static str,
+    /// Which of its cases.
+    pub case: String,
+    /// What was measured: the median of the rounds.
+    pub value: f64,
+    /// The unit of `value` and `limit`.
+    pub unit: &'static str,
+    /// The raw limit in the same run: the median of the rounds.
+    pub limit: f64,
+    /// `value` ÷ `limit`.
+    pub ratio: f64,
+    /// With `--ranges`, the lowest and the highest of the rounds' own ratios.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
+}
+
+impl Case {
+    /// The medians of the rounds, with the range of their ratios.
+    ///
+    /// # Panics
+    /// When there are no rounds.
     #[must_use]
-    pub fn new(common: Common) -> Printer {
-        Printer { common, missed: 0 }
+    pub fn new(bench: &'static str, plan: &Plan, rounds: &Rounds) -> Case {
+        let (value, limit) = (median(rounds.values()), median(rounds.limits()));
+        let Plan { case, unit, .. } = plan.clone();
+        Case { bench, case, value, unit, limit, ratio: value / limit, range: Some(rounds.range()) }
     }
 
-    /// How often to measure: `usual`, or `quick` times when asked to be quick.
+    /// The line for programs.
+    ///
+    /// # Panics
+    /// Never: numbers and plain strings are always JSON.
     #[must_use]
-    pub fn rounds(&self, usual: usize, quick: usize) -> usize {
-        if self.common.quick { quick } else { usual }
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and plain strings are always JSON")
     }
 
-    /// Prints a case and holds it against its floor, where it has one.
-    pub fn print(&mut self, case: &Case, floor: Option<Floor>) {
-        println!("{}", if self.common.json { case.json() } else { case.text() });
-        if let Some(floor) = floor.filter(|floor| !floor.holds(case.ratio)) {
-            self.missed += 1;
-            eprintln!("{} {}: the ratio is {:.3}, the floor is {floor:?}", case.bench, case.case, case.ratio);
-        }
-    }
-
-    /// Prints something for people: nothing with `--json`.
-    pub fn remark(&self, text: &str) {
-        if !self.common.json {
-            println!("{text}");
-        }
-    }
-
-    /// With `--check`, failure when a case missed its floor.
+    /// The line for people.
     #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
-        if self.common.check && self.missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    pub fn text(&self) -> String {
+        let Case { bench, case, value, unit, limit, ratio, range } = self;
+        let range = range.map_or(String::new(), |[low, high]| format!(" ({low:.3} to {high:.3})"));
+        format!(
+            "{bench:<10} {case:<28} {value:>14.2} {unit:<9} limit {limit:>14.2} {unit:<9} ratio {ratio:.3}{range}"
+        )
     }
 }
 
@@ -133,20 +123,22 @@ impl Printer {
 mod tests {
     use super::*;
 
+    fn rounds() -> Rounds {
+        [(1010.0, 1000.0), (1200.0, 1000.0), (1005.0, 1000.0)].into_iter().collect()
+    }
+
     #[test]
     fn a_line_of_json_has_exactly_the_agreed_keys() {
-        let case = Case::new("makespan", "2 workers", 1010.0, "ms", 1000.0);
+        let mut case = Case::new("makespan", &Plan::new("2 workers", "ms"), &rounds());
+        case.range = None;
         let line = r#"{"bench":"makespan","case":"2 workers","value":1010.0,"unit":"ms","limit":1000.0,"ratio":1.01}"#;
         assert_eq!(case.json(), line);
     }
 
     #[test]
-    fn a_missed_floor_counts_only_when_it_is_to_be_checked() {
-        let case = Case::new("makespan", "2 workers", 1200.0, "ms", 1000.0);
-        for (check, code) in [(true, ExitCode::FAILURE), (false, ExitCode::SUCCESS)] {
-            let mut printer = Printer::new(Common { json: true, quick: false, check });
-            printer.print(&case, Some(Floor::AtMost(1.1)));
-            assert_eq!(printer.exit_code(), code);
-        }
+    fn a_floor_looks_at_the_best_of_each_side() {
+        let rounds = [(10.0, 5.0), (8.0, 4.0), (30.0, 5.0)].into_iter().collect();
+        assert_eq!(Floor::AtMost(0.0).best_ratio(&rounds), 2.0);
+        assert_eq!(Floor::AtLeast(0.0).best_ratio(&rounds), 6.0);
     }
 }

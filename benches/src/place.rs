@@ -20,12 +20,13 @@ pub enum Placement {
     Anywhere,
 }
 
+/// As in the names of cases.
 impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Placement::SameCore => "same core",
-            Placement::CrossCore => "cross core",
-            Placement::Anywhere => "anywhere",
+            Placement::SameCore => "same-core",
+            Placement::CrossCore => "cross-core",
+            Placement::Anywhere => "free",
         })
     }
 }
@@ -44,6 +45,12 @@ impl Cores {
     pub fn available() -> io::Result<Cores> {
         let set = sched_getaffinity(None)?;
         Ok(Cores { all: (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect() })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.all.len()
     }
 
     /// The placements that can be had here, of those pinned.

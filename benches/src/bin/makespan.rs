@@ -1,24 +1,21 @@
 //! Jobs that sleep, enqueued as one burst: how long all of them take, against ⌈jobs ÷ workers⌉ × one.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use ganger::{Call, Program, Supervisor};
-use ganger_benches::{Case, Common, Floor, Printer, median, run};
+use ganger_benches::{Bench, Floor, Outcome, Plan, Printer, Rounds, nothing_fresh, online};
 use ganger_worker::{Failure, Worker};
 use serde::{Deserialize, Serialize};
 
 const FLOOR: Floor = Floor::AtMost(1.1);
 
-/// Measures the makespan of a burst of jobs that sleep, against ⌈jobs ÷ workers⌉ × millis.
-#[derive(Parser)]
-#[command(name = "makespan", max_term_width = 100)]
+#[derive(Args)]
 struct Options {
     /// How many workers; several numbers make several cases
     #[arg(long, value_delimiter = ',', num_args = 1.., default_values_t = [2, 4, 8],
@@ -30,8 +27,6 @@ struct Options {
     /// How long each sleeps
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     millis: u32,
-    #[command(flatten)]
-    common: Common,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,7 +43,14 @@ impl Call for Nap {
 type Split = BTreeMap<Arc<str>, u32>;
 
 fn main() -> ExitCode {
-    run(register, bench)
+    let bench = Bench {
+        name: "makespan",
+        about: "Measures the makespan of a burst of jobs that sleep, against ⌈jobs ÷ workers⌉ × millis",
+        worker: register,
+        fresh: nothing_fresh,
+        measure,
+    };
+    bench.run()
 }
 
 fn register(worker: &mut Worker) {
@@ -58,37 +60,34 @@ fn register(worker: &mut Worker) {
     });
 }
 
-fn bench() -> Result<ExitCode, Box<dyn Error>> {
-    let options = Options::parse();
-    let mut printer = Printer::new(options.common);
+fn measure(options: &Options, printer: &mut Printer) -> Outcome<()> {
+    let rounds = printer.choose(3, 1);
     for &workers in &options.workers {
-        measure(&options, workers, &mut printer)?;
+        let case = format!("{workers} workers, {} jobs of {} ms", options.jobs, options.millis);
+        let mut splits = Vec::new();
+        printer.measure(&[Plan::new(case, "ms").floor(FLOOR)], || {
+            splits.clear();
+            bursts(options, workers, rounds, &mut splits)
+        })?;
+        splits.iter().for_each(|split| printer.remark(&format!("split {}", shown(split))));
     }
-    Ok(printer.exit_code())
-}
-
-fn measure(options: &Options, workers: usize, printer: &mut Printer) -> Result<(), Box<dyn Error>> {
-    let supervisor = Supervisor::builder(Program::this()).workers(workers).start()?;
-    supervisor.wait_online(Duration::from_secs(30))?;
-    let mut spans = Vec::new();
-    let mut splits = Vec::new();
-    for _ in 0..printer.rounds(3, 1) {
-        let (span, split) = burst(&supervisor, options)?;
-        spans.push(span.as_secs_f64() * 1e3);
-        splits.push(split);
-    }
-    let ideal = f64::from(options.jobs.div_ceil(workers as u32) * options.millis);
-    let case = format!("{workers} workers, {} jobs of {} ms", options.jobs, options.millis);
-    printer.print(&Case::new("makespan", case, median(&spans), "ms", ideal), Some(FLOOR));
-    for split in &splits {
-        printer.remark(&format!("{:>12} {}", "split", shown(split)));
-    }
-    supervisor.soft_kill().wait();
     Ok(())
 }
 
+fn bursts(options: &Options, workers: usize, rounds: usize, splits: &mut Vec<Split>) -> Outcome<Vec<Rounds>> {
+    let supervisor = online(Supervisor::builder(Program::this()).workers(workers))?;
+    let ideal = f64::from(options.jobs.div_ceil(workers as u32) * options.millis);
+    let mut measured = Rounds::default();
+    for _ in 0..rounds {
+        let (span, split) = burst(&supervisor, options)?;
+        measured.push(span.as_secs_f64() * 1e3, ideal);
+        splits.push(split);
+    }
+    Ok(vec![measured])
+}
+
 /// Enqueues all jobs and waits for all of them.
-fn burst(supervisor: &Supervisor, options: &Options) -> Result<(Duration, Split), Box<dyn Error>> {
+fn burst(supervisor: &Supervisor, options: &Options) -> Outcome<(Duration, Split)> {
     let begun = Instant::now();
     let handles = (0..options.jobs)
         .map(|_| supervisor.enqueue(Nap { millis: options.millis }))
