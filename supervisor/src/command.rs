@@ -13,9 +13,9 @@ use crate::slot::JobSlot;
 /// One thing that a caller asks of the loop. A reply's sender that is dropped unused says that the loop has ended.
 pub(crate) enum Command {
     /// Take over a job that was admitted.
-    Enqueue(Arc<JobSlot>),
+    Enqueue(JobSlot),
     /// End a job for its owner.
-    Cancel(Arc<JobSlot>),
+    Cancel(JobSlot),
     /// Give a group another size.
     Resize {
         /// The group.

@@ -23,7 +23,7 @@ pub(crate) struct Arrivals {
 
 #[derive(Default)]
 struct Arrived {
-    outcomes: VecDeque<(Arc<JobSlot>, Outcome)>,
+    outcomes: VecDeque<(JobSlot, Outcome)>,
     waiting: Vec<Thread>,
     /// Jobs forwarded here and not yet fetched.
     outstanding: usize,
@@ -31,17 +31,22 @@ struct Arrived {
 
 /// What there was to fetch.
 enum Fetched {
-    Outcome(Box<(Arc<JobSlot>, Outcome)>),
+    Outcome(Box<(JobSlot, Outcome)>),
     NotYet,
     NothingToCome,
 }
 
 impl Arrivals {
     /// Adds an outcome, and names a thread that is to be woken for it.
-    pub(crate) fn push(&self, slot: Arc<JobSlot>, outcome: Outcome) -> Option<Thread> {
+    pub(crate) fn push(&self, slot: JobSlot, outcome: Outcome) -> Option<Thread> {
         let mut state = self.state.lock();
         state.outcomes.push_back((slot, outcome));
         state.waiting.pop()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn arrived(&self) -> usize {
+        self.state.lock().outcomes.len()
     }
 
     fn expect_one(&self) {

@@ -49,7 +49,7 @@ use crate::{Completions, Work};
 /// ```
 #[must_use = "dropping a handle forgets the reply; the job is done all the same"]
 pub struct Handle<C> {
-    slot: Arc<JobSlot>,
+    slot: JobSlot,
     shared: Arc<Shared>,
     call: PhantomData<fn() -> C>,
 }
@@ -67,11 +67,11 @@ pub enum JobStatus {
 }
 
 impl<C> Handle<C> {
-    pub(crate) fn new(slot: Arc<JobSlot>, shared: Arc<Shared>) -> Handle<C> {
+    pub(crate) fn new(slot: JobSlot, shared: Arc<Shared>) -> Handle<C> {
         Handle { slot, shared, call: PhantomData }
     }
 
-    pub(crate) fn slot(&self) -> &Arc<JobSlot> {
+    pub(crate) fn slot(&self) -> &JobSlot {
         &self.slot
     }
 
@@ -102,7 +102,7 @@ impl<C> Handle<C> {
 
     /// Something that can cancel the job without holding its handle.
     pub fn canceller(&self) -> Canceller {
-        Canceller { slot: Arc::clone(&self.slot), shared: Arc::clone(&self.shared) }
+        Canceller { slot: self.slot.clone(), shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -148,7 +148,7 @@ impl<C: Work> Handle<C> {
     /// A callback that blocks delays all others, and log output; it never delays jobs. When it panics, the panic
     /// is logged and ends there.
     pub fn then(self, callback: impl FnOnce(JobResult<C>) + Send + 'static) {
-        let slot = Arc::clone(&self.slot);
+        let slot = self.slot.clone();
         let callback = Box::new(move |outcome| callback(read::<C>(&slot, outcome)));
         if let Some((callback, outcome)) = self.slot.call_back(callback) {
             self.shared.rouse(Wake::Callback(Box::new(move || callback(outcome))));
@@ -207,7 +207,7 @@ impl<C> fmt::Debug for Handle<C> {
 /// ```
 #[derive(Clone)]
 pub struct Canceller {
-    slot: Arc<JobSlot>,
+    slot: JobSlot,
     shared: Arc<Shared>,
 }
 
@@ -230,9 +230,9 @@ impl fmt::Debug for Canceller {
     }
 }
 
-fn cancel(slot: &Arc<JobSlot>, shared: &Shared) {
+fn cancel(slot: &JobSlot, shared: &Shared) {
     if slot.stage() != Stage::Settled {
-        shared.send(Command::Cancel(Arc::clone(slot)));
+        shared.send(Command::Cancel(slot.clone()));
     }
 }
 

@@ -3,7 +3,6 @@
 //! A job counts against the queue's limits from its admission until its handle settles, so that the limits bound
 //! the memory that jobs hold, wherever they are.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU8, fence};
 use std::time::Duration;
@@ -164,7 +163,7 @@ impl Shared {
     }
 
     /// Settles a job that no loop will see.
-    pub(crate) fn refuse(&self, slot: &Arc<JobSlot>) {
+    pub(crate) fn refuse(&self, slot: &JobSlot) {
         self.admission.release(1, slot.charge());
         if let Some(wake) = slot.settle(Outcome::ShuttingDown { started: Started::No }) {
             self.rouse(wake);

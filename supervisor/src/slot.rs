@@ -5,19 +5,29 @@
 //!    │                                    ▲
 //!    └── settle, with a waiter that takes ┘
 //! ```
+//!
+//! There are two parties: whoever has the job's handle, and whoever settles it. What one leaves for the other is in one
+//! cell, and both exchange its content in a single step: a waiter for an outcome, or an outcome for a waiter. Whoever
+//! gets the other's part out of the cell finishes the meeting.
+//!
+//! Everything is in one allocation, payload included: of ten million queued jobs each byte here is ten megabytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
 use std::time::Instant;
 
 use bytes::Bytes;
+use crossbeam_utils::atomic::AtomicCell;
 use ganger_protocol::{JobId, Time};
-use parking_lot::Mutex;
+use triomphe::ThinArc;
 
 use crate::completions::Arrivals;
-use crate::scheduler::{GroupIndex, JobKey, JobOptions, Outcome, Ticket};
+use crate::scheduler::{GroupIndex, JobOptions, Outcome, Ticket};
 
 mod spec;
 #[cfg(test)]
@@ -25,27 +35,38 @@ mod tests;
 
 pub(crate) use spec::{Spec, Terms};
 
-/// The bits of no [`JobKey`].
-const NO_KEY: u64 = u64::MAX;
+/// A payload of more bytes is kept as it came: moving it costs less than a copy, and an allocation of its own nothing.
+const INLINE_BYTES: usize = 1024;
 
-/// The most bytes before a string in a frame's head: its length, which is under 2²¹.
-const LENGTH_LEN: usize = 3;
+/// No place in the scheduler.
+const NOWHERE: u32 = u32::MAX;
 
 /// Where a job is, as far as its owner can see without asking the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Stage {
     Queued,
     Sent,
     Settled,
 }
 
+/// Between `Sent` and `Settled`: the outcome is on its way into the cell.
+const SETTLING: u8 = 2;
+const SETTLED: u8 = 3;
+
 impl Stage {
     fn from_byte(byte: u8) -> Stage {
         match byte {
             0 => Stage::Queued,
-            1 => Stage::Sent,
-            _ => Stage::Settled,
+            SETTLED => Stage::Settled,
+            _ => Stage::Sent,
+        }
+    }
+
+    fn to_byte(self) -> u8 {
+        match self {
+            Stage::Queued => 0,
+            Stage::Sent => 1,
+            Stage::Settled => SETTLED,
         }
     }
 }
@@ -61,264 +82,281 @@ pub(crate) enum Wake {
 /// What takes an outcome away when it comes.
 pub(crate) type Callback = Box<dyn FnOnce(Outcome) + Send>;
 
-enum Waiter {
+/// What one party has left for the other.
+enum Note {
     Thread(Thread),
     Task(Waker),
     Callback(Callback),
     Arrivals(Arc<Arrivals>),
+    Outcome(Outcome),
 }
 
-enum State {
-    Waiting(Option<Waiter>),
-    Settled(Box<Outcome>),
-    Taken,
+impl Note {
+    fn outcome(self) -> Option<Outcome> {
+        match self {
+            Note::Outcome(outcome) => Some(outcome),
+            Note::Thread(_) | Note::Task(_) | Note::Callback(_) | Note::Arrivals(_) => None,
+        }
+    }
 }
 
-/// A job: the request, and the place its outcome is left in.
-pub(crate) struct JobSlot {
+/// A job: the request, and the place its outcome is left in. Clones are the same job.
+#[derive(Clone)]
+pub(crate) struct JobSlot(ThinArc<Head, u8>);
+
+struct Head {
     id: JobId,
     spec: Spec,
-    payload: Box<[u8]>,
     enqueued: Time,
-    key: AtomicU64,
+    cell: AtomicCell<Option<Box<Note>>>,
+    /// Where the scheduler keeps the job.
+    place: AtomicU32,
     group: GroupIndex,
     stage: AtomicU8,
-    state: Mutex<State>,
+    /// Somebody was appointed to take the outcome: it is not the handle's any more. Written by the handle's owner only.
+    is_appointed: AtomicBool,
 }
 
 impl JobSlot {
-    pub(crate) fn new(id: JobId, spec: Spec, group: GroupIndex, payload: Vec<u8>, enqueued: Time) -> JobSlot {
-        JobSlot {
-            id,
-            spec,
-            payload: payload.into_boxed_slice(),
-            enqueued,
-            key: AtomicU64::new(NO_KEY),
-            group,
-            stage: AtomicU8::new(Stage::Queued as u8),
-            state: Mutex::new(State::Waiting(None)),
+    pub(crate) fn new(
+        id: JobId,
+        spec: Spec,
+        group: GroupIndex,
+        payload: Vec<u8>,
+        enqueued: Time,
+    ) -> JobSlot {
+        if payload.len() > INLINE_BYTES {
+            JobSlot::with(id, spec.with_payload(payload), group, &[], enqueued)
+        } else {
+            JobSlot::with(id, spec, group, &payload, enqueued)
         }
     }
 
+    fn with(id: JobId, spec: Spec, group: GroupIndex, payload: &[u8], enqueued: Time) -> JobSlot {
+        let head = Head {
+            id,
+            spec,
+            enqueued,
+            cell: AtomicCell::new(None),
+            place: AtomicU32::new(NOWHERE),
+            group,
+            stage: AtomicU8::new(Stage::Queued.to_byte()),
+            is_appointed: AtomicBool::new(false),
+        };
+        JobSlot(ThinArc::from_header_and_slice(head, payload))
+    }
+
+    fn head(&self) -> &Head {
+        &self.0.header.header
+    }
+
     pub(crate) fn id(&self) -> JobId {
-        self.id
+        self.head().id
     }
 
     pub(crate) fn spec(&self) -> &Spec {
-        &self.spec
+        &self.head().spec
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.spec.name()
+        self.spec().name()
     }
 
     pub(crate) fn headers(&self) -> &[(String, String)] {
-        self.spec.headers()
+        self.spec().headers()
     }
 
     pub(crate) fn options(&self) -> &JobOptions {
-        self.spec.options()
+        self.spec().options()
     }
 
     pub(crate) fn payload(&self) -> &[u8] {
-        &self.payload
+        self.spec().payload().unwrap_or(&self.0.slice)
     }
 
     /// The payload by reference: the slot lives as long as the bytes.
-    pub(crate) fn shared_payload(self: &Arc<JobSlot>) -> Bytes {
-        Bytes::from_owner(SharedPayload(Arc::clone(self)))
+    pub(crate) fn shared_payload(&self) -> Bytes {
+        Bytes::from_owner(SharedPayload(self.clone()))
     }
 
     pub(crate) fn enqueued(&self) -> Time {
-        self.enqueued
+        self.head().enqueued
     }
 
     pub(crate) fn group(&self) -> GroupIndex {
-        self.group
-    }
-
-    /// The payload, out of a slot that nobody else has.
-    pub(crate) fn into_payload(self) -> Vec<u8> {
-        self.payload.into_vec()
+        self.head().group
     }
 
     /// The bytes the job counts for in its queue's limit.
     pub(crate) fn charge(&self) -> usize {
-        self.payload.len()
+        self.payload().len()
     }
 
-    /// The most bytes that name and headers take in a frame.
-    pub(crate) fn head_len(&self) -> usize {
-        let headers = self.headers().iter().flat_map(|(key, value)| [key.as_str(), value]);
-        headers.chain([self.name()]).map(|text| text.len() + LENGTH_LEN).sum()
+    /// Where the scheduler keeps the job, once it does.
+    pub(crate) fn place(&self) -> Option<u32> {
+        Some(self.head().place.load(Relaxed)).filter(|place| *place != NOWHERE)
     }
 
-    /// The scheduler's name for the job, once it has one.
-    pub(crate) fn key(&self) -> Option<JobKey> {
-        let bits = self.key.load(Relaxed);
-        (bits != NO_KEY).then(|| JobKey::from_bits(bits))
-    }
-
-    pub(crate) fn set_key(&self, key: JobKey) {
-        self.key.store(key.to_bits(), Relaxed);
+    pub(crate) fn set_place(&self, place: u32) {
+        self.head().place.store(place, Relaxed);
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        Stage::from_byte(self.stage.load(Relaxed))
+        Stage::from_byte(self.head().stage.load(Acquire))
     }
 
+    /// For the loop, until it settles the job.
     pub(crate) fn set_stage(&self, stage: Stage) {
-        self.stage.store(stage as u8, Relaxed);
+        self.head().stage.store(stage.to_byte(), Release);
     }
 
     /// Leaves the outcome, the first one only, and says who waits for it.
-    pub(crate) fn settle(self: &Arc<JobSlot>, outcome: Outcome) -> Option<Wake> {
-        let mut state = self.state.lock();
-        let State::Waiting(waiter) = &mut *state else { return None };
-        let waiter = waiter.take();
-        self.set_stage(Stage::Settled);
+    pub(crate) fn settle(&self, outcome: Outcome) -> Option<Wake> {
+        let Head { cell, stage, is_appointed, .. } = self.head();
+        if stage.fetch_max(SETTLING, AcqRel) >= SETTLING {
+            return None;
+        }
+        // Spares the box; whoever is appointed a moment later is found by the exchange.
+        let appointed = is_appointed.load(Acquire).then(|| cell.take()).flatten();
+        let wake = match appointed.map(|note| *note) {
+            Some(waiter @ (Note::Callback(_) | Note::Arrivals(_))) => self.deliver(waiter, outcome),
+            // A task that waited before the appointment is told nothing: its handle is gone.
+            Some(Note::Thread(_) | Note::Task(_) | Note::Outcome(_)) | None => self.exchange(outcome),
+        };
+        stage.store(SETTLED, Release);
+        wake
+    }
+
+    fn exchange(&self, outcome: Outcome) -> Option<Wake> {
+        let cell = &self.head().cell;
+        match *cell.swap(Some(Box::new(Note::Outcome(outcome))))? {
+            Note::Thread(thread) => Some(Wake::Thread(thread)),
+            Note::Task(waker) => Some(Wake::Task(waker)),
+            appointed @ (Note::Callback(_) | Note::Arrivals(_)) => {
+                let outcome = cell.take().and_then(|note| note.outcome())?;
+                self.deliver(appointed, outcome)
+            }
+            Note::Outcome(_) => unreachable!("a slot settles once"),
+        }
+    }
+
+    /// Gives the outcome to whoever was appointed to take it.
+    fn deliver(&self, waiter: Note, outcome: Outcome) -> Option<Wake> {
         match waiter {
-            None => {
-                *state = State::Settled(Box::new(outcome));
-                None
-            }
-            Some(Waiter::Thread(thread)) => {
-                *state = State::Settled(Box::new(outcome));
-                Some(Wake::Thread(thread))
-            }
-            Some(Waiter::Task(waker)) => {
-                *state = State::Settled(Box::new(outcome));
-                Some(Wake::Task(waker))
-            }
-            Some(Waiter::Callback(callback)) => {
-                *state = State::Taken;
-                Some(Wake::Callback(Box::new(move || callback(outcome))))
-            }
-            Some(Waiter::Arrivals(arrivals)) => {
-                *state = State::Taken;
-                drop(state);
-                arrivals.push(Arc::clone(self), outcome).map(Wake::Thread)
-            }
+            Note::Callback(callback) => Some(Wake::Callback(Box::new(move || callback(outcome)))),
+            Note::Arrivals(arrivals) => arrivals.push(self.clone(), outcome).map(Wake::Thread),
+            Note::Thread(_) | Note::Task(_) | Note::Outcome(_) => unreachable!("only those two are appointed"),
         }
     }
 
     /// The outcome, if it has come and was not taken before.
     pub(crate) fn take(&self) -> Option<Outcome> {
-        take_settled(&mut self.state.lock())
+        match self.stage() {
+            Stage::Queued | Stage::Sent => None,
+            Stage::Settled => self.withdraw(),
+        }
     }
 
     /// Blocks until the outcome comes, or until `deadline`; without a deadline it does come.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Option<Outcome> {
+        if let Some(outcome) = self.take() {
+            return Some(outcome);
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return None;
+        }
+        if let Some((_, outcome)) = self.leave(Note::Thread(std::thread::current())) {
+            return Some(outcome);
+        }
         loop {
-            if let Some(outcome) = self.take_or_wait(Waiter::Thread(std::thread::current())) {
-                return Some(outcome);
-            }
             match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 None => std::thread::park(),
-                Some(left) if left.is_zero() => return self.take_or_leave(),
+                Some(left) if left.is_zero() => return self.withdraw(),
                 Some(left) => std::thread::park_timeout(left),
+            }
+            if let Some(outcome) = self.take() {
+                return Some(outcome);
             }
         }
     }
 
     /// The outcome, or a promise to wake the task.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Outcome> {
-        let mut state = self.state.lock();
-        match &*state {
-            State::Waiting(Some(Waiter::Task(waker))) if waker.will_wake(context.waker()) => Poll::Pending,
-            State::Waiting(_) => {
-                *state = State::Waiting(Some(Waiter::Task(context.waker().clone())));
-                Poll::Pending
-            }
-            State::Settled(_) => Poll::Ready(take_settled(&mut state).expect("it is settled")),
-            State::Taken => panic!("a job's handle was polled after it was ready"),
+        let is_settled = self.stage() == Stage::Settled;
+        let waiter = match self.head().cell.take().map(|note| *note) {
+            Some(Note::Outcome(outcome)) => return Poll::Ready(outcome),
+            Some(Note::Task(waker)) if waker.will_wake(context.waker()) => waker,
+            Some(_) | None if is_settled => panic!("a job's handle was polled after it was ready"),
+            Some(_) | None => context.waker().clone(),
+        };
+        match self.leave(Note::Task(waiter)) {
+            Some((_, outcome)) => Poll::Ready(outcome),
+            None => Poll::Pending,
         }
     }
 
     /// Has `callback` called with the outcome by the courier; gives both back if the outcome is already here.
     pub(crate) fn call_back(&self, callback: Callback) -> Option<(Callback, Outcome)> {
-        let mut state = self.state.lock();
-        match take_settled(&mut state) {
-            Some(outcome) => Some((callback, outcome)),
-            None => {
-                *state = State::Waiting(Some(Waiter::Callback(callback)));
-                None
-            }
+        self.head().is_appointed.store(true, Release);
+        match self.leave(Note::Callback(callback))? {
+            (Note::Callback(callback), outcome) => Some((callback, outcome)),
+            (_, _) => unreachable!("what was left is what is given back"),
         }
     }
 
     /// Has the outcome, now or later, put among `arrivals`.
-    pub(crate) fn forward(self: &Arc<JobSlot>, arrivals: &Arc<Arrivals>) {
-        let mut state = self.state.lock();
-        match take_settled(&mut state) {
-            None => *state = State::Waiting(Some(Waiter::Arrivals(Arc::clone(arrivals)))),
-            Some(outcome) => {
-                drop(state);
-                if let Some(thread) = arrivals.push(Arc::clone(self), outcome) {
-                    thread.unpark();
-                }
-            }
+    pub(crate) fn forward(&self, arrivals: &Arc<Arrivals>) {
+        self.head().is_appointed.store(true, Release);
+        if let Some((_, outcome)) = self.leave(Note::Arrivals(Arc::clone(arrivals)))
+            && let Some(thread) = arrivals.push(self.clone(), outcome)
+        {
+            thread.unpark();
         }
     }
 
     /// Nobody waits here any more, unless someone was appointed to take the outcome.
     pub(crate) fn stop_waiting(&self) {
-        let mut state = self.state.lock();
-        if let State::Waiting(waiter) = &mut *state {
-            waiter.take_if(|waiter| matches!(waiter, Waiter::Thread(_) | Waiter::Task(_)));
+        if self.stage() != Stage::Settled && !self.head().is_appointed.load(Relaxed) {
+            self.head().cell.take();
         }
     }
 
-    fn take_or_wait(&self, waiter: Waiter) -> Option<Outcome> {
-        let mut state = self.state.lock();
-        let outcome = take_settled(&mut state);
-        if outcome.is_none() {
-            *state = State::Waiting(Some(waiter));
-        }
-        outcome
+    /// Leaves a waiter; gives it back with the outcome, if that is here.
+    fn leave(&self, waiter: Note) -> Option<(Note, Outcome)> {
+        let cell = &self.head().cell;
+        let outcome = cell.swap(Some(Box::new(waiter)))?.outcome()?;
+        // The other party has been here: nobody but us reaches into the cell any more.
+        cell.take().map(|waiter| (*waiter, outcome))
     }
 
-    fn take_or_leave(&self) -> Option<Outcome> {
-        let outcome = self.take();
-        if outcome.is_none() {
-            self.stop_waiting();
-        }
-        outcome
+    /// The outcome, if it is there; else nobody waits here any more.
+    fn withdraw(&self) -> Option<Outcome> {
+        self.head().cell.take()?.outcome()
     }
 }
 
-fn take_settled(state: &mut State) -> Option<Outcome> {
-    match state {
-        State::Waiting(_) | State::Taken => None,
-        State::Settled(_) => match std::mem::replace(state, State::Taken) {
-            State::Settled(outcome) => Some(*outcome),
-            State::Waiting(_) | State::Taken => unreachable!("it was settled a line ago"),
-        },
-    }
-}
-
-impl Ticket for Arc<JobSlot> {
+impl Ticket for JobSlot {
     fn id(&self) -> JobId {
-        self.id
+        self.head().id
     }
 
     fn options(&self) -> &JobOptions {
-        self.spec.options()
+        self.spec().options()
     }
 }
 
 impl std::fmt::Debug for JobSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("JobSlot")
-            .field("id", &self.id)
+            .field("id", &self.id())
             .field("name", &self.name())
-            .field("payload_bytes", &self.payload.len())
+            .field("payload_bytes", &self.payload().len())
             .field("stage", &self.stage())
             .finish_non_exhaustive()
     }
 }
 
-struct SharedPayload(Arc<JobSlot>);
+struct SharedPayload(JobSlot);
 
 impl AsRef<[u8]> for SharedPayload {
     fn as_ref(&self) -> &[u8] {

@@ -107,7 +107,7 @@ impl Supervisor {
     /// # Errors
     /// [`EnqueueError`], which gives the job back.
     pub fn enqueue<C: Work>(&self, job: impl Into<Job<C>>) -> Result<Handle<C>, EnqueueError<C>> {
-        self.submit(job.into(), |slot| self.shared().admit(slot.group(), slot.charge()))
+        self.submit(job.into(), |group, charge| self.shared().admit(group, charge))
     }
 
     /// As [`enqueue`](Supervisor::enqueue), but waits for room, up to `timeout`, while the queue is full.
@@ -119,7 +119,7 @@ impl Supervisor {
         job: impl Into<Job<C>>,
         timeout: Duration,
     ) -> Result<Handle<C>, EnqueueError<C>> {
-        self.submit(job.into(), |slot| self.shared().admit_within(slot.group(), slot.charge(), timeout))
+        self.submit(job.into(), |group, charge| self.shared().admit_within(group, charge, timeout))
     }
 
     /// Accepts raw bytes for the handler called `name`; the reply is the bytes of its answer. For terms such as

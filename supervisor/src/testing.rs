@@ -23,8 +23,8 @@ pub(crate) fn shared(limits: QueueLimits) -> Arc<Shared> {
 }
 
 /// A slot with default terms.
-pub(crate) fn slot() -> Arc<JobSlot> {
-    Arc::new(JobSlot::new(JobId::random(), Spec::Plain("test"), GroupIndex(0), vec![1, 2, 3], Time::ZERO))
+pub(crate) fn slot() -> JobSlot {
+    JobSlot::new(JobId::random(), Spec::Plain("test"), GroupIndex(0), vec![1, 2, 3], Time::ZERO)
 }
 
 /// A handler's answer from worker "fake-0".
@@ -79,7 +79,7 @@ pub(crate) fn supervisor(
 }
 
 /// Settles a job and gives its room back.
-pub(crate) fn finish(shared: &Shared, slot: &Arc<JobSlot>, outcome: Outcome) {
+pub(crate) fn finish(shared: &Shared, slot: &JobSlot, outcome: Outcome) {
     shared.admission.release(1, slot.charge());
     if let Some(wake) = slot.settle(outcome) {
         rouse(wake);

@@ -5,9 +5,9 @@ use crate::Raw;
 use crate::shared::QueueLimits;
 use crate::testing::{finish, replied, shared, slot};
 
-fn handle() -> (Handle<Raw>, Arc<JobSlot>) {
+fn handle() -> (Handle<Raw>, JobSlot) {
     let slot = slot();
-    (Handle::new(Arc::clone(&slot), shared(QueueLimits::default())), slot)
+    (Handle::new(slot.clone(), shared(QueueLimits::default())), slot)
 }
 
 /// J1: results come in the order in which they are ready, those that were ready before included.
@@ -51,7 +51,7 @@ fn many_threads_share_the_results() {
     let slots: Vec<_> = (0..100).map(|_| slot()).collect();
     for slot in &slots {
         shared.admit(slot.group(), slot.charge()).expect("room");
-        Handle::new(Arc::clone(slot), Arc::clone(&shared)).forward(&done);
+        Handle::new(slot.clone(), Arc::clone(&shared)).forward(&done);
     }
     let fetched: usize = thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| (&done).into_iter().count())).collect();

@@ -31,7 +31,7 @@ impl Turn {
         self.first.all_asked();
     }
 
-    fn do_action(&mut self, action: Action<Arc<JobSlot>>) {
+    fn do_action(&mut self, action: Action<JobSlot>) {
         match action {
             Action::Spawn { worker, group, slot, name } => self.spawn(worker, group, slot, name),
             Action::Send { worker, job, ordinal, generation, epoch, attempt } => {
@@ -145,7 +145,7 @@ impl Turn {
         self.written_off.push(process);
     }
 
-    fn complete(&mut self, slot: &Arc<JobSlot>, outcome: Outcome) {
+    fn complete(&mut self, slot: &JobSlot, outcome: Outcome) {
         self.settled.jobs += 1;
         self.settled.bytes += slot.charge();
         self.known_jobs -= 1;

@@ -101,11 +101,11 @@ mod tests {
         start(config, Config::new(vec![GroupConfig::new("silent", 1)])).expect("started").shared
     }
 
-    fn job(group: GroupIndex) -> Arc<JobSlot> {
-        Arc::new(JobSlot::new(JobId::random(), Spec::Plain("call"), group, Vec::new(), Time::now()))
+    fn job(group: GroupIndex) -> JobSlot {
+        JobSlot::new(JobId::random(), Spec::Plain("call"), group, Vec::new(), Time::now())
     }
 
-    fn enqueue(shared: &Shared, group: GroupIndex) -> Arc<JobSlot> {
+    fn enqueue(shared: &Shared, group: GroupIndex) -> JobSlot {
         let slot = job(group);
         shared.admit(GroupIndex(0), slot.charge()).expect("admitted");
         shared.send(Command::Enqueue(slot.clone()));

@@ -1,7 +1,6 @@
 //! Taking in: what callers and the spawner ask and report.
 
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,7 +35,7 @@ impl Turn {
         match command {
             Command::Enqueue(slot) => self.enqueue(&slot),
             Command::Cancel(slot) => {
-                if let Some(job) = slot.key() {
+                if let Some(job) = slot.place().and_then(|place| self.scheduler.job_at(place, slot.id())) {
                     self.input(Input::Cancel(job));
                 }
             }
@@ -71,10 +70,10 @@ impl Turn {
         self.scheduler.handle_input(self.now, input);
     }
 
-    fn enqueue(&mut self, slot: &Arc<JobSlot>) {
+    fn enqueue(&mut self, slot: &JobSlot) {
         self.known_jobs += 1;
         let job = self.scheduler.enqueue(self.now, slot.group(), slot.clone(), slot.enqueued());
-        slot.set_key(job);
+        slot.set_place(job.place());
     }
 
     /// Of several soft kills that wait together the sooner deadline counts, and the backlog settles if any says so.

@@ -55,7 +55,7 @@ pub(super) struct Turn {
     /// The turn's time: the clock is read once a turn.
     pub(super) now: Time,
     pub(super) shared: Arc<Shared>,
-    pub(super) scheduler: Scheduler<Arc<JobSlot>>,
+    pub(super) scheduler: Scheduler<JobSlot>,
     pub(super) workers: Workers,
     pub(super) system: System,
     pub(super) spawner: Sender<SpawnRequest>,

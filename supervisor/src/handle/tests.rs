@@ -16,9 +16,9 @@ impl Call for Square {
     type Reply = u32;
 }
 
-fn handle() -> (Handle<Square>, Arc<JobSlot>) {
+fn handle() -> (Handle<Square>, JobSlot) {
     let slot = slot();
-    (Handle::new(Arc::clone(&slot), shared(QueueLimits::default())), slot)
+    (Handle::new(slot.clone(), shared(QueueLimits::default())), slot)
 }
 
 /// An executor of one task.

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::*;
@@ -17,7 +16,7 @@ fn item(number: u8) -> Raw {
 
 /// A loop that answers with the payload as soon as `batch` jobs wait, the latest first.
 fn backwards(batch: usize) -> impl FnMut(&crate::shared::Shared, Command) + Send {
-    let mut waiting: Vec<Arc<JobSlot>> = Vec::new();
+    let mut waiting: Vec<JobSlot> = Vec::new();
     move |shared, command| {
         if let Command::Enqueue(slot) = command {
             waiting.push(slot);

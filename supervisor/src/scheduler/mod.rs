@@ -46,7 +46,7 @@ mod worker;
 
 use std::collections::VecDeque;
 
-use ganger_protocol::Time;
+use ganger_protocol::{JobId, Time};
 
 pub use action::Action;
 pub use config::{
@@ -219,6 +219,12 @@ impl<T: Ticket> Scheduler<T> {
     #[must_use]
     pub fn ticket(&self, key: JobKey) -> Option<&T> {
         self.jobs.get(key).map(|job| &job.ticket)
+    }
+
+    /// The job at a place of the scheduler's, if it still is the one of that id: places are used again.
+    #[must_use]
+    pub(crate) fn job_at(&self, place: u32, id: JobId) -> Option<JobKey> {
+        self.jobs.key_at(place).filter(|key| self.ticket(*key).is_some_and(|ticket| ticket.id() == id))
     }
 
     /// Brings groups in which something happened up to date; false when there is none.

@@ -23,6 +23,12 @@ impl<T> Key<T> {
         self.index as usize
     }
 
+    /// As [`index`](Key::index), as small as it is.
+    #[must_use]
+    pub(crate) fn place(self) -> u32 {
+        self.index
+    }
+
     /// The key as one number.
     #[must_use]
     pub fn to_bits(self) -> u64 {
@@ -141,6 +147,15 @@ impl<K, V> Slab<K, V> {
         match &mut entry.state {
             State::Used(value) if entry.generation == key.generation => Some(value),
             State::Used(_) | State::Free { .. } => None,
+        }
+    }
+
+    /// The key of what is at this place now.
+    pub(super) fn key_at(&self, index: u32) -> Option<Key<K>> {
+        let entry = self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)?;
+        match entry.state {
+            State::Used(_) => Some(Key { index, generation: entry.generation, kind: PhantomData }),
+            State::Free { .. } => None,
         }
     }
 

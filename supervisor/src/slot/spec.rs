@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::scheduler::{JobOptions, OnTimeout, RetryOn};
 
+/// The most bytes before a string in a frame's head: its length, which is under 2²¹.
+const LENGTH_LEN: usize = 3;
+
 static PLAIN_OPTIONS: JobOptions = JobOptions {
     retries: 0,
     queue_timeout: None,
@@ -24,6 +27,8 @@ pub(crate) struct Terms {
     pub(crate) name: Cow<'static, str>,
     pub(crate) options: JobOptions,
     pub(crate) headers: Vec<(String, String)>,
+    /// The payload of one job, if it is too large to be kept beside the rest. Terms with one are not shared.
+    pub(crate) payload: Option<Vec<u8>>,
 }
 
 /// A job's name and terms: the plain case costs no memory of its own.
@@ -36,6 +41,28 @@ pub(crate) enum Spec {
 }
 
 impl Spec {
+    /// The same for one job with a large payload.
+    pub(super) fn with_payload(self, payload: Vec<u8>) -> Spec {
+        let terms = match self {
+            Spec::Plain(name) => Terms { name: Cow::Borrowed(name), ..Terms::default() },
+            Spec::Rich(terms) => Arc::unwrap_or_clone(terms),
+        };
+        Spec::Rich(Arc::new(Terms { payload: Some(payload), ..terms }))
+    }
+
+    pub(super) fn payload(&self) -> Option<&[u8]> {
+        match self {
+            Spec::Plain(_) => None,
+            Spec::Rich(terms) => terms.payload.as_deref(),
+        }
+    }
+
+    /// The most bytes that name and headers take in a frame.
+    pub(crate) fn head_len(&self) -> usize {
+        let headers = self.headers().iter().flat_map(|(key, value)| [key.as_str(), value]);
+        headers.chain([self.name()]).map(|text| text.len() + LENGTH_LEN).sum()
+    }
+
     pub(super) fn name(&self) -> &str {
         match self {
             Spec::Plain(name) => name,

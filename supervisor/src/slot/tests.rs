@@ -138,22 +138,62 @@ fn a_large_payload_is_shared_not_copied() {
     let slot = slot();
     let bytes = slot.shared_payload();
     assert_eq!(bytes.as_ptr(), slot.payload().as_ptr());
-    assert_eq!(Arc::strong_count(&slot), 2);
+    assert_eq!(ThinArc::strong_count(&slot.0), 2);
     drop(bytes);
-    assert_eq!(Arc::strong_count(&slot), 1);
+    assert_eq!(ThinArc::strong_count(&slot.0), 1);
+}
+
+/// The bytes that the caller gave are the ones that are sent.
+#[test]
+fn a_large_payload_stays_where_it_is() {
+    let payload = vec![5; INLINE_BYTES + 1];
+    let address = payload.as_ptr();
+    let spec = Spec::Rich(Arc::new(Terms { name: "large".into(), ..Terms::default() }));
+    let slot = JobSlot::new(JobId::random(), spec, GroupIndex(0), payload, Time::ZERO);
+    assert_eq!(
+        (slot.payload().as_ptr(), slot.charge(), slot.name()),
+        (address, INLINE_BYTES + 1, "large")
+    );
 }
 
 #[test]
-fn the_key_is_absent_until_it_is_set() {
+fn the_place_is_absent_until_it_is_set() {
     let slot = slot();
-    assert_eq!(slot.key(), None);
-    let key = JobKey::from_bits(7);
-    slot.set_key(key);
-    assert_eq!(slot.key(), Some(key));
+    assert_eq!(slot.place(), None);
+    slot.set_place(7);
+    assert_eq!(slot.place(), Some(7));
+}
+
+/// A handle was polled, then forwarded, while the job settled: the waker that was left behind is not taken for the
+/// one that takes the outcome, and the outcome arrives.
+#[test]
+fn an_outcome_meets_every_kind_of_waiter_under_a_race() {
+    for round in 0..2000u32 {
+        let slot = slot();
+        let arrivals = Arc::<Arrivals>::default();
+        let counter = Arc::new(Counter::default());
+        let waker = Arc::clone(&counter).into();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                if let Some(wake) = slot.settle(replied(vec![1])) {
+                    rouse(wake);
+                }
+            });
+            match slot.poll(&Context::from_waker(&waker)) {
+                Poll::Ready(outcome) => drop(arrivals.push(slot.clone(), outcome)),
+                Poll::Pending if round % 2 == 0 => slot.forward(&arrivals),
+                Poll::Pending => {
+                    let outcome = slot.wait(None).expect("without a deadline it comes");
+                    arrivals.push(slot.clone(), outcome);
+                }
+            }
+        });
+        assert_eq!(arrivals.arrived(), 1, "round {round}");
+    }
 }
 
 /// What a queued job costs; a change here is a change of `docs` and of the memory target.
 #[test]
 fn a_slot_is_small() {
-    assert!(size_of::<JobSlot>() <= 104, "{}", size_of::<JobSlot>());
+    assert!(size_of::<Head>() <= 56, "{}", size_of::<Head>());
 }

@@ -9,7 +9,8 @@ use crate::builder::index_of;
 use crate::command::Command;
 use crate::error::HEAD_LIMIT;
 use crate::shared::Refused;
-use crate::slot::JobSlot;
+use crate::scheduler::GroupIndex;
+use crate::slot::{JobSlot, Spec};
 use crate::{EnqueueError, Handle, Job, Work};
 
 /// Why a job is not accepted, before it is given back.
@@ -22,7 +23,7 @@ impl Supervisor {
     pub(super) fn submit<C: Work>(
         &self,
         mut job: Job<C>,
-        admit: impl FnOnce(&JobSlot) -> Result<(), Refused>,
+        admit: impl FnOnce(GroupIndex, usize) -> Result<(), Refused>,
     ) -> Result<Handle<C>, EnqueueError<C>> {
         let Some(group) = index_of(&self.inner.names, job.group_name()) else {
             return Err(self.unknown_group(job));
@@ -31,26 +32,25 @@ impl Supervisor {
             Ok(payload) => payload,
             Err(source) => return Err(EnqueueError::Encode { job: Box::new(job), source }),
         };
-        let slot = JobSlot::new(JobId::random(), job.spec(), group, payload, Time::now());
-        match self.check_size(&slot).and_then(|()| admit(&slot).map_err(Refusal::Admission)) {
-            Ok(()) => Ok(self.accept(slot)),
-            Err(refusal) => Err(refused(job, slot, refusal)),
+        let (spec, enqueued) = (job.spec(), Time::now());
+        let admission = self.check_size(&spec, payload.len());
+        match admission.and_then(|()| admit(group, payload.len()).map_err(Refusal::Admission)) {
+            Ok(()) => Ok(self.accept(JobSlot::new(JobId::random(), spec, group, payload, enqueued))),
+            Err(refusal) => Err(refused(job, payload, refusal)),
         }
     }
 
     fn accept<C>(&self, slot: JobSlot) -> Handle<C> {
-        let slot = Arc::new(slot);
-        self.shared().send(Command::Enqueue(Arc::clone(&slot)));
+        self.shared().send(Command::Enqueue(slot.clone()));
         Handle::new(slot, Arc::clone(self.shared()))
     }
 
-    fn check_size(&self, slot: &JobSlot) -> Result<(), Refusal> {
+    fn check_size(&self, spec: &Spec, size: usize) -> Result<(), Refusal> {
         let limit = self.shared().admission.payload_limit();
-        let size = slot.payload().len();
         if size > limit {
             return Err(Refusal::Admission(Refused::TooLarge { size, limit }));
         }
-        let size = slot.head_len();
+        let size = spec.head_len();
         if size > HEAD_LIMIT { Err(Refusal::HeadersTooLarge { size }) } else { Ok(()) }
     }
 
@@ -60,8 +60,8 @@ impl Supervisor {
     }
 }
 
-fn refused<C: Work>(mut job: Job<C>, slot: JobSlot, refusal: Refusal) -> EnqueueError<C> {
-    job.call_mut().put_back(slot.into_payload());
+fn refused<C: Work>(mut job: Job<C>, payload: Vec<u8>, refusal: Refusal) -> EnqueueError<C> {
+    job.call_mut().put_back(payload);
     let job = Box::new(job);
     match refusal {
         Refusal::HeadersTooLarge { size } => EnqueueError::HeadersTooLarge { job, size, limit: HEAD_LIMIT },
