@@ -5,6 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
+
+use crate::arg::{number, positive};
 use crate::sim::{self, Options, Report};
 
 /// How many lines of a failed schedule are printed.
@@ -16,69 +19,42 @@ const ENDLESS: Duration = Duration::from_secs(20);
 /// After so many failed schedules no more are begun, unless it is asked otherwise.
 const ENOUGH: usize = 20;
 
-/// What to run.
-#[derive(Clone, Debug)]
+/// Runs the shipped scheduler, codec and worker's half through schedules under a virtual clock: each schedule is a
+/// seed. Exit status 1 when a check is violated.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "simulate", max_term_width = 100)]
 pub struct Arguments {
-    /// How many schedules.
+    /// How many schedules
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number)]
     pub seeds: u64,
-    /// The first seed.
+    /// The first seed
+    #[arg(long, value_name = "SEED", default_value_t = 0, value_parser = number)]
     pub from: u64,
-    /// Happenings in each before faults stop.
+    /// Happenings in each before faults stop
+    #[arg(long, value_name = "N", default_value_t = Options::default().steps, value_parser = number)]
     pub steps: u64,
-    /// On how many threads.
+    /// On how many threads
+    #[arg(long, value_name = "N", default_value_t = cores(), value_parser = positive)]
     pub threads: u64,
-    /// Prints every line of every schedule.
+    /// Print every line of every schedule
+    #[arg(long)]
     pub trace: bool,
-    /// Runs each schedule twice and compares.
+    /// Run each schedule twice and compare
+    #[arg(long)]
     pub check_determinism: bool,
-    /// After so many failed schedules no more are begun.
-    pub enough: usize,
+    /// Begin no more schedules after the first that fails
+    #[arg(long)]
+    pub first: bool,
 }
 
-impl Default for Arguments {
-    fn default() -> Arguments {
-        let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-        let steps = Options::default().steps;
-        Arguments {
-            seeds: 1_000,
-            from: 0,
-            steps,
-            threads,
-            trace: false,
-            check_determinism: false,
-            enough: ENOUGH,
-        }
-    }
+fn cores() -> u64 {
+    std::thread::available_parallelism().map_or(1, |count| count.get() as u64)
 }
 
 impl Arguments {
-    /// Reads the command line.
-    ///
-    /// # Errors
-    /// A sentence about what is wrong with it.
-    pub fn parse(words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-        let mut arguments = Arguments::default();
-        let mut words = words;
-        while let Some(word) = words.next() {
-            let mut number = || {
-                let value = words.next().ok_or(format!("{word} needs a number"))?;
-                value
-                    .replace('_', "")
-                    .parse::<u64>()
-                    .map_err(|_| format!("{word} needs a number, not {value}"))
-            };
-            match word.as_str() {
-                "--seeds" => arguments.seeds = number()?,
-                "--from" => arguments.from = number()?,
-                "--steps" => arguments.steps = number()?,
-                "--threads" => arguments.threads = number()?.max(1),
-                "--trace" => arguments.trace = true,
-                "--first" => arguments.enough = 1,
-                "--check-determinism" => arguments.check_determinism = true,
-                _ => return Err(format!("unknown argument {word}")),
-            }
-        }
-        Ok(arguments)
+    /// After so many failed schedules no more are begun.
+    fn enough(&self) -> usize {
+        if self.first { 1 } else { ENOUGH }
     }
 
     fn options(&self) -> Options {
@@ -190,7 +166,7 @@ fn work(arguments: &Arguments, tally: &Tally, current: &Current) {
 }
 
 fn is_enough(arguments: &Arguments, tally: &Tally) -> bool {
-    tally.failed.lock().is_ok_and(|failed| failed.len() >= arguments.enough)
+    tally.failed.lock().is_ok_and(|failed| failed.len() >= arguments.enough())
 }
 
 fn run_one(arguments: &Arguments, seed: u64) -> Report {

@@ -1,4 +1,4 @@
-//! Runs chaos: `chaos --jobs N --workers W --kill-every-ms T [--seed S] [--stop] [--minutes M] [--least-kills K]`.
+//! Runs chaos; `--help` says how.
 
 fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
     ganger_tests::chaos::main()

@@ -4,10 +4,12 @@
 
 use std::fs::OpenOptions;
 
+use ganger_tests::arg::explain_if_asked;
 use ganger_worker::Worker;
 use ganger_worker::testing::Fault;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    explain_if_asked("fault_worker: a worker that has a fault, for tests: they start it with POINT JOB END");
     let mut worker = Worker::connect()?;
     worker.on_raw("echo", |request| {
         let (bytes, responder) = request.into_parts();

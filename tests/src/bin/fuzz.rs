@@ -1,15 +1,8 @@
-//! Fuzzes: `fuzz --seconds N [--seed S] [--target inbox|messages|scheduler|session|all] [--replay FILE] [--keep-pool]`.
+//! Fuzzes; `--help` says how.
 
-use std::process::ExitCode;
-
+use clap::Parser;
 use ganger_tests::fuzz::{Arguments, main as fuzz};
 
-fn main() -> ExitCode {
-    match Arguments::parse(std::env::args().skip(1)) {
-        Ok(arguments) => fuzz(&arguments),
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::from(2)
-        }
-    }
+fn main() -> std::process::ExitCode {
+    fuzz(&Arguments::parse())
 }

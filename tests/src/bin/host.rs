@@ -6,11 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ganger::{Event, Job, JobError, Supervisor};
+use ganger_tests::arg::explain_if_asked;
 use ganger_tests::calls::{Add, Death, Die, Hold, Manners, Spin};
 use ganger_tests::harness::PATIENCE;
 use ganger_tests::workers::{online, plain, with};
 
 fn main() {
+    explain_if_asked(
+        "host: a program with a supervisor in it, for tests: they start it with a role and a gate",
+    );
     let mut args = std::env::args().skip(1);
     let role = args.next().expect("a role");
     let gate = args.next().map(PathBuf::from);

@@ -1,7 +1,5 @@
 //! Kills supervisors by SIGKILL under load, and looks whether their workers are gone a second later.
 //!
-//! `cargo run --release -p ganger-tests --bin leash -- --times 100 [--workers W] [--seed S]`
-//!
 //! One program in three roles: the judge, which is what a person starts; the host with a supervisor in it, which the
 //! judge kills; and the workers, of whose handlers some are busy in native code for ever. Exit status 1 if any worker
 //! outlives its supervisor by a second.
@@ -11,7 +9,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use ganger::{Job, Program, Supervisor};
+use ganger_tests::arg::{count, number, positive};
 use ganger_tests::calls::{Add, Spin};
 use ganger_tests::harness::{Arrival, Gate, PATIENCE, Watched, arrive, live_descendants};
 use ganger_worker::{Failure, Worker};
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["host", workers, present, spin] => host(workers.parse().expect("a number"), present, spin.into()),
-        _ => judge(&Terms::parse(&args)),
+        _ => judge(&Terms::parse()),
     }
 }
 
@@ -68,27 +68,20 @@ fn host(workers: usize, present: &str, spin: PathBuf) -> ExitCode {
     unreachable!("there is always one more sum")
 }
 
+/// Kills supervisors by SIGKILL under load, and looks whether their workers are gone a second later. Exit status 1 when
+/// one is not.
+#[derive(Parser)]
+#[command(name = "leash", max_term_width = 100)]
 struct Terms {
-    times: u32,
+    /// How many supervisors
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = positive)]
+    times: u64,
+    /// Workers of each
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = count)]
     workers: usize,
+    /// The moments are drawn from it
+    #[arg(long, default_value_t = 1, value_parser = number)]
     seed: u64,
-}
-
-impl Terms {
-    fn parse(args: &[String]) -> Terms {
-        let mut terms = Terms { times: 100, workers: 4, seed: 1 };
-        for pair in args.chunks(2) {
-            let [knob, value] = pair else { panic!("{} needs a value", pair[0]) };
-            let number: u64 = value.parse().expect("a number");
-            match knob.as_str() {
-                "--times" => terms.times = u32::try_from(number).expect("a number of times"),
-                "--workers" => terms.workers = usize::try_from(number).expect("a number of workers"),
-                "--seed" => terms.seed = number,
-                other => panic!("there is no {other}; there are --times, --workers, --seed"),
-            }
-        }
-        terms
-    }
 }
 
 /// What became of one host's workers.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ganger_tests::arg::unpack;
+use ganger_tests::arg::{explain_if_asked, unpack};
 use ganger_tests::calls::{
     About, Acknowledge, Add, Cooperate, Death, Die, Echo, Emit, EmptyHanded, End, Fail, Flood, Forget, Hold,
     Identity, Inspect, Later, Leave, Manners, Misread, OneTooMany, Panic, Pause, Print, Record, Seen, Spin,
@@ -18,6 +18,9 @@ use ganger_worker::{Call, Context, Control, Failure, Request, Worker};
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    explain_if_asked(
+        "lib_worker: a worker with the worker library, for tests: they start it, and say how it behaves",
+    );
     let mut args = std::env::args().skip(1);
     match (args.next(), args.next()) {
         (Some(stay), Some(gate)) if stay == "stay" => Ok(linger(gate.as_ref())?),

@@ -1,14 +1,26 @@
-//! Compares latencies with and without mad peers: `madpeers [--rounds N] [--jobs N]`; exit status 1 above 1.2.
+//! Compares latencies with and without mad peers; `--help` says how.
 
 use std::process::ExitCode;
 
+use clap::Parser;
+use ganger_tests::arg::count;
+
+/// Compares the latencies of sane workers beside mad ones with those without: exit status 1 when the 99th percentile is
+/// more than 1.2 times as long.
+#[derive(Parser)]
+#[command(name = "madpeers", max_term_width = 100)]
+struct Arguments {
+    /// Rounds of each sort, by turns
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = count)]
+    rounds: usize,
+    /// Jobs in each round
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = count)]
+    jobs: usize,
+}
+
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().collect();
-    let number = |name: &str, default| {
-        let value = words.iter().position(|word| word == name).and_then(|at| words.get(at + 1));
-        value.and_then(|word| word.parse().ok()).unwrap_or(default)
-    };
-    let compared = ganger_tests::madpeers::compare(number("--rounds", 5), number("--jobs", 100_000));
+    let Arguments { rounds, jobs } = Arguments::parse();
+    let compared = ganger_tests::madpeers::compare(rounds, jobs);
     compared.iter().for_each(|one| println!("{one}"));
     if compared.iter().all(|one| one.ratio() <= 1.2) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,11 +1,8 @@
-//! Plants mistakes and sees who finds them: `mutants [--list] [--only NAME] [--sample N] [--seeds N] [--jobs N]`.
+//! Plants mistakes and sees who finds them; `--help` says how.
+
+use clap::Parser;
+use ganger_tests::mutation::{Arguments, run};
 
 fn main() -> std::process::ExitCode {
-    match ganger_tests::mutation::Arguments::parse(std::env::args().skip(1)) {
-        Ok(arguments) => ganger_tests::mutation::run(&arguments),
-        Err(message) => {
-            eprintln!("{message}");
-            std::process::ExitCode::from(2)
-        }
-    }
+    run(&Arguments::parse())
 }

@@ -15,12 +15,15 @@ use ganger_protocol::{
     Payload, Ready, RequestHead, SupervisorHello, Time, ToWorker, Vitals, WorkerHello, receive_with_fds,
     send_with_fds,
 };
-use ganger_tests::arg::unpack;
+use ganger_tests::arg::{explain_if_asked, unpack};
 use ganger_tests::harness::{Arrival, arrive};
 use ganger_tests::raw::{Reply, Script, SlotAfter, Step, To, frame};
 use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 
 fn main() {
+    explain_if_asked(
+        "raw_worker: a worker that speaks the protocol by hand, for tests: they start it with a script",
+    );
     // Deaf on purpose, it must still not outlive its test.
     set_parent_process_death_signal(Some(Signal::KILL)).expect("a parent-death signal");
     let mut args = std::env::args().skip(1);

@@ -1,11 +1,8 @@
-//! Runs the simulator: `simulate --seeds N [--from S] [--steps M] [--threads T] [--first] [--trace] [--check-determinism]`.
+//! Runs the simulator; `--help` says how.
+
+use clap::Parser;
+use ganger_tests::runner::{Arguments, run};
 
 fn main() -> std::process::ExitCode {
-    match ganger_tests::runner::Arguments::parse(std::env::args().skip(1)) {
-        Ok(arguments) => ganger_tests::runner::run(&arguments),
-        Err(message) => {
-            eprintln!("{message}");
-            std::process::ExitCode::from(2)
-        }
-    }
+    run(&Arguments::parse())
 }

@@ -1,7 +1,9 @@
-//! Sweeps bytes: `sweep [--long] [--stride N]`. Large frames are cut at a stride unless `--long` is said.
+//! Sweeps bytes; `--help` says how.
 
 use std::time::Instant;
 
+use clap::Parser;
+use ganger_tests::arg::count;
 use ganger_tests::sweep::{Counts, Phase, memory, processes};
 
 const SMALL: usize = 64;
@@ -10,11 +12,21 @@ const LARGE: usize = 300_000;
 /// Cuts a frame with so large a payload at every so many bytes, in one phase.
 type Sweep = fn(Phase, usize, usize) -> Counts;
 
+/// Cuts a worker after every byte of a request's frame and of a reply's: exit status 101 when a job ends as it must
+/// not.
+#[derive(Parser)]
+#[command(name = "sweep", max_term_width = 100)]
+struct Arguments {
+    /// Cut large frames at every byte in memory, and at more of them in processes
+    #[arg(long)]
+    long: bool,
+    /// Cut large frames at every so many bytes in memory; 997 if not said, 1 if long
+    #[arg(long, value_name = "N", value_parser = count)]
+    stride: Option<usize>,
+}
+
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let is_long = words.iter().any(|word| word == "--long");
-    let stride =
-        words.iter().position(|word| word == "--stride").and_then(|at| words.get(at + 1)?.parse().ok());
+    let Arguments { long: is_long, stride } = Arguments::parse();
     let in_memory = stride.unwrap_or(if is_long { 1 } else { 997 });
     let sweeps: [(&str, usize, usize, Sweep); 4] = [
         ("in memory", SMALL, 1, memory::sweep),

@@ -2,74 +2,52 @@
 
 use std::time::Duration;
 
-use super::reaper::Stops;
+use clap::Parser;
 
-/// What a run is asked to be.
-#[derive(Clone, Copy, Debug)]
+use super::reaper::Stops;
+use crate::arg::{count, number, positive};
+
+/// Gives jobs while workers are killed at random, and has three witnesses' records checked. Exit status 1 on a breach,
+/// and on too few kills.
+#[derive(Clone, Copy, Debug, Parser)]
+#[command(name = "chaos", max_term_width = 100)]
 pub(crate) struct Arguments {
+    /// How many jobs
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) jobs: u64,
+    /// How many workers
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) workers: usize,
+    /// A worker is killed so often, on average
+    #[arg(long = "kill-every-ms", value_name = "MS", value_parser = millis)]
     pub(crate) kill_every: Duration,
+    /// Jobs and victims are drawn from it; another one each time if it is not said
+    #[arg(long, default_value_t = fastrand::u64(..1_000_000), hide_default_value = true, value_parser = number)]
     pub(crate) seed: u64,
-    pub(crate) stops: Stops,
-    /// No job is given after so long.
+    /// Stop and continue workers as well
+    #[arg(long)]
+    stop: bool,
+    /// Give no job after so many minutes
+    #[arg(long = "minutes", value_name = "N", default_value = "60", value_parser = minutes)]
     pub(crate) longest: Duration,
-    /// A run with fewer kills has proven nothing.
+    /// A run with fewer kills has proven nothing
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = number)]
     pub(crate) least_kills: u64,
 }
 
-/// What is said about wrong arguments.
-pub(crate) const USAGE: &str = "chaos --jobs N --workers W --kill-every-ms T [--seed S] [--stop] [--minutes M] \
-                                [--least-kills K]";
-
 impl Arguments {
-    /// # Errors
-    /// A sentence about what is wrong.
-    pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Arguments, String> {
-        let mut arguments = Arguments {
-            jobs: 0,
-            workers: 0,
-            kill_every: Duration::ZERO,
-            seed: fastrand::u64(..1_000_000),
-            stops: Stops::None,
-            longest: Duration::from_secs(60 * 60),
-            least_kills: 500,
-        };
-        let mut words = words.into_iter();
-        while let Some(word) = words.next() {
-            let mut number = || {
-                let value = words.next().ok_or(format!("{word} needs a number"))?;
-                value
-                    .replace('_', "")
-                    .parse::<u64>()
-                    .map_err(|_| format!("{word} needs a number, not {value}"))
-            };
-            match word.as_str() {
-                "--jobs" => arguments.jobs = number()?,
-                "--workers" => arguments.workers = number()? as usize,
-                "--kill-every-ms" => arguments.kill_every = Duration::from_millis(number()?),
-                "--seed" => arguments.seed = number()?,
-                "--stop" => arguments.stops = Stops::Some,
-                "--minutes" => arguments.longest = Duration::from_secs(number()? * 60),
-                "--least-kills" => arguments.least_kills = number()?,
-                _ => return Err(format!("unknown argument {word}")),
-            }
-        }
-        arguments.checked()
+    /// Whether workers are stopped, too.
+    pub(crate) fn stops(self) -> Stops {
+        if self.stop { Stops::Some } else { Stops::None }
     }
+}
 
-    fn checked(self) -> Result<Arguments, String> {
-        for (name, is_missing) in [
-            ("--jobs", self.jobs == 0),
-            ("--workers", self.workers == 0),
-            ("--kill-every-ms", self.kill_every.is_zero()),
-        ] {
-            if is_missing {
-                return Err(format!("{name} must be at least 1"));
-            }
-        }
-        Ok(self)
-    }
+fn millis(text: &str) -> Result<Duration, String> {
+    positive(text).map(Duration::from_millis)
+}
+
+fn minutes(text: &str) -> Result<Duration, String> {
+    number(text).map(|minutes| Duration::from_secs(minutes * 60))
 }
 
 #[cfg(test)]
@@ -77,7 +55,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Arguments, String> {
-        Arguments::parse(line.split_whitespace().map(str::to_owned))
+        let words = std::iter::once("chaos").chain(line.split_whitespace());
+        Arguments::try_parse_from(words).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -86,12 +65,14 @@ mod tests {
         let arguments = parse(line).expect("right");
         assert_eq!((arguments.jobs, arguments.workers, arguments.seed), (1_000_000, 4, 7));
         assert_eq!(arguments.kill_every, Duration::from_millis(20));
-        assert_eq!((arguments.stops, arguments.longest), (Stops::Some, Duration::from_secs(120)));
+        assert_eq!((arguments.stops(), arguments.longest), (Stops::Some, Duration::from_secs(120)));
         assert_eq!(arguments.least_kills, 500);
     }
 
     #[test]
     fn what_is_missing_or_wrong_is_named() {
+        let none = parse("--jobs 0 --workers 2 --kill-every-ms 5").expect_err("none");
+        assert!(none.contains("--jobs") && none.contains("at least 1"), "{none}");
         assert!(parse("--jobs 5 --workers 2").expect_err("missing").contains("--kill-every-ms"));
         assert!(parse("--jobs many").expect_err("no number").contains("many"));
         assert!(parse("--fast").expect_err("unknown").contains("--fast"));

@@ -24,7 +24,8 @@ mod worker;
 use std::error::Error;
 use std::process::ExitCode;
 
-use arguments::{Arguments, USAGE};
+use arguments::Arguments;
+use clap::Parser;
 
 /// The program, in both of its roles: the run of chaos, and the worker of one.
 ///
@@ -36,11 +37,5 @@ pub fn main() -> Result<ExitCode, Box<dyn Error>> {
     if worker::serve_if_worker()?.is_break() {
         return Ok(ExitCode::SUCCESS);
     }
-    match Arguments::parse(std::env::args().skip(1)) {
-        Ok(arguments) => Ok(run::run(&arguments)?),
-        Err(message) => {
-            eprintln!("{message}\n{USAGE}");
-            Ok(ExitCode::from(2))
-        }
-    }
+    run::run(&Arguments::parse())
 }

@@ -59,7 +59,7 @@ fn witness(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {
     let groups = groups(arguments);
     let (supervisor, events) = builder(arguments, &groups, &journal).start_with_events()?;
     let is_over = AtomicBool::new(false);
-    let terms = Terms { kill_every: arguments.kill_every, stops: arguments.stops, seed: arguments.seed };
+    let terms = Terms { kill_every: arguments.kill_every, stops: arguments.stops(), seed: arguments.seed };
     let (notes, has_stopped, record) = thread::scope(|scope| {
         let reaper = scope.spawn(|| reaper::reap(terms, &events, &is_over));
         let notes = give_all(arguments, &supervisor, &groups, begin);

@@ -3,60 +3,57 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Target;
+use clap::Parser;
 
-/// What is to be run.
-#[derive(Clone, Debug)]
+use super::Target;
+use crate::arg::number;
+
+/// Feeds bytes that nobody would send to everything that reads bytes. Exit status 1 when something is as it must not be;
+/// the input is then written to the corpus.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "fuzz", max_term_width = 100)]
 pub struct Arguments {
-    /// How long, all targets together.
+    /// How long, all targets together
+    #[arg(long = "seconds", value_name = "N", default_value = "60", value_parser = seconds)]
     pub time: Duration,
-    /// The first number of the sequence by which inputs change.
+    /// The first number of the sequence by which inputs change
+    #[arg(long, value_name = "SEED", default_value_t = 1, value_parser = number)]
     pub seed: u64,
-    /// What is fuzzed.
-    pub targets: Vec<Target>,
-    /// One input to read instead; its directory's name says for which target.
+    /// What is fuzzed
+    #[arg(long, value_enum, default_value_t = Choice::All)]
+    target: Choice,
+    /// Read this input and no other; the name of its directory says for which target
+    #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
-    /// Writes the inputs of the pool that no earlier one makes superfluous into the corpus.
+    /// Write the inputs of the pool that no earlier one makes superfluous into the corpus
+    #[arg(long = "keep-pool")]
     pub keeps_pool: bool,
 }
 
-impl Default for Arguments {
-    fn default() -> Arguments {
-        let time = Duration::from_secs(60);
-        Arguments { time, seed: 1, targets: Target::ALL.to_vec(), replay: None, keeps_pool: false }
-    }
+/// One target, or all.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Choice {
+    All,
+    Inbox,
+    Messages,
+    Scheduler,
+    Session,
 }
 
 impl Arguments {
-    /// Reads the command line.
-    ///
-    /// # Errors
-    /// A sentence about what is wrong with it.
-    pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-        let mut arguments = Arguments::default();
-        while let Some(word) = words.next() {
-            if word == "--keep-pool" {
-                arguments.keeps_pool = true;
-                continue;
-            }
-            let value = words.next().ok_or(format!("{word} needs a value"))?;
-            let number = || value.parse::<u64>().map_err(|_| format!("{word} needs a number, not {value}"));
-            match word.as_str() {
-                "--seconds" => arguments.time = Duration::from_secs(number()?),
-                "--seed" => arguments.seed = number()?,
-                "--target" => arguments.targets = targets(&value)?,
-                "--replay" => arguments.replay = Some(PathBuf::from(&value)),
-                _ => return Err(format!("unknown argument {word}")),
-            }
+    /// What is fuzzed.
+    #[must_use]
+    pub fn targets(&self) -> Vec<Target> {
+        match self.target {
+            Choice::All => Target::ALL.to_vec(),
+            Choice::Inbox => vec![Target::Inbox],
+            Choice::Messages => vec![Target::Messages],
+            Choice::Scheduler => vec![Target::Scheduler],
+            Choice::Session => vec![Target::Session],
         }
-        Ok(arguments)
     }
 }
 
-fn targets(name: &str) -> Result<Vec<Target>, String> {
-    if name == "all" {
-        return Ok(Target::ALL.to_vec());
-    }
-    let found: Vec<Target> = Target::ALL.into_iter().filter(|target| target.name() == name).collect();
-    if found.is_empty() { Err(format!("there is no target {name}")) } else { Ok(found) }
+fn seconds(text: &str) -> Result<Duration, String> {
+    number(text).map(Duration::from_secs)
 }

@@ -72,6 +72,8 @@ pub struct Finding {
     pub message: String,
     /// The input, made smaller.
     pub input: Vec<u8>,
+    /// How many inputs it took.
+    pub inputs: u64,
 }
 
 /// Fuzzes one target until its time is over or something is found.
@@ -146,7 +148,8 @@ impl Fuzzer<'_> {
         self.features.clear();
         let target = self.target;
         if let Err(message) = attempt(target, input, &mut self.features) {
-            return Err(Box::new(Finding { message, input: self.shrink(input) }));
+            let inputs = self.sums.inputs + 1;
+            return Err(Box::new(Finding { message, input: self.shrink(input), inputs }));
         }
         self.sums.inputs += 1;
         self.sums.bytes += input.len() as u64;
@@ -251,19 +254,22 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         return replay(path);
     }
     std::panic::set_hook(Box::new(|_| {}));
-    let share = arguments.time / arguments.targets.len().max(1) as u32;
+    let targets = arguments.targets();
+    let share = arguments.time / targets.len().max(1) as u32;
     let mut code = ExitCode::SUCCESS;
-    for target in &arguments.targets {
-        match campaign(Campaign { target: *target, time: share, seed: arguments.seed }) {
+    for target in targets {
+        match campaign(Campaign { target, time: share, seed: arguments.seed }) {
             Ok(sums) => {
                 println!("{}: {sums}", target.name());
                 if arguments.keeps_pool {
-                    keep_pool(*target, &sums.pool);
+                    keep_pool(target, &sums.pool);
                 }
             }
             Err(finding) => {
-                let path = corpus::keep(*target, "found", &finding.input);
-                println!("{}: {}\n  replay: fuzz --replay {}", target.name(), finding.message, shown(path));
+                let path = corpus::keep(target, "found", &finding.input);
+                let Finding { message, inputs, .. } = *finding;
+                println!("{}: after {inputs} inputs: {message}", target.name());
+                println!("  replay: fuzz --replay {}", shown(path));
                 code = ExitCode::FAILURE;
             }
         }

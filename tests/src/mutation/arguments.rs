@@ -1,44 +1,32 @@
 //! The command line.
 
-use super::mutant::Mutant;
+use clap::Parser;
 
-/// What to run.
-#[derive(Clone, Debug)]
+use super::mutant::Mutant;
+use crate::arg::{count, positive};
+
+/// Plants mistakes in copies of the sources, and sees whether they are found. Exit status 1 when one is not.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "mutants", max_term_width = 100)]
 pub struct Arguments {
-    /// Prints the mutants and runs none.
+    /// Print the mutants and run none
+    #[arg(long)]
     pub list: bool,
-    /// Only this one.
+    /// Only this one
+    #[arg(long, value_name = "NAME")]
     pub only: Option<String>,
-    /// Only so many, spread evenly over all: always the same ones.
+    /// Only so many, spread evenly over all: always the same ones
+    #[arg(long, value_name = "N", value_parser = count)]
     pub sample: Option<usize>,
-    /// A mutant that so many schedules do not find has survived.
+    /// A mutant that so many schedules do not find has survived
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = positive)]
     pub seeds: u64,
-    /// How many are tried at once, each in a copy of its own.
+    /// How many are tried at once, each in a copy of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
     pub jobs: usize,
 }
 
 impl Arguments {
-    /// Reads the command line.
-    ///
-    /// # Errors
-    /// A sentence about what is wrong with it.
-    pub fn parse(words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-        let mut arguments = Arguments { list: false, only: None, sample: None, seeds: 20_000, jobs: 1 };
-        let mut words = words;
-        while let Some(word) = words.next() {
-            let mut value = || words.next().ok_or(format!("{word} needs a value"));
-            match word.as_str() {
-                "--list" => arguments.list = true,
-                "--only" => arguments.only = Some(value()?),
-                "--sample" => arguments.sample = Some(positive(&word, &value()?)? as usize),
-                "--seeds" => arguments.seeds = positive(&word, &value()?)?,
-                "--jobs" => arguments.jobs = positive(&word, &value()?)? as usize,
-                _ => return Err(format!("unknown argument {word}")),
-            }
-        }
-        Ok(arguments)
-    }
-
     /// Those that were asked for.
     ///
     /// # Errors
@@ -55,9 +43,4 @@ impl Arguments {
         let step = self.sample.map_or(1, |count| all.len().div_ceil(count)).max(1);
         Ok(all.into_iter().step_by(step).collect())
     }
-}
-
-fn positive(word: &str, value: &str) -> Result<u64, String> {
-    let number = value.replace('_', "").parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| format!("{word} needs a number above 0, not {value}"))
 }

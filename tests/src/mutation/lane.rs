@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use super::mutant::{Catcher, Mutant};
 use super::snapshot::Snapshot;
 use super::trial::{self, Verdict};
+use crate::fuzz::Target;
 
 /// Little optimisation, no debug information, incremental: the compiler has more to do than the simulator.
 const PROFILE: [(&str, &str); 5] = [
@@ -18,6 +19,9 @@ const PROFILE: [(&str, &str); 5] = [
     ("RUSTFLAGS", "--cap-lints allow"),
 ];
 
+/// A target's share of the minute that CI fuzzes.
+const FUZZ_SECONDS: u64 = 15;
+
 /// A copy, with a target directory of its own.
 #[derive(Debug)]
 pub(super) struct Lane<'a> {
@@ -26,6 +30,8 @@ pub(super) struct Lane<'a> {
     target: PathBuf,
     /// The simulator without a mistake.
     original: PathBuf,
+    /// The fuzzing driver without a mistake; built when it is first wanted.
+    original_fuzz: PathBuf,
 }
 
 impl<'a> Lane<'a> {
@@ -40,6 +46,7 @@ impl<'a> Lane<'a> {
             tree: home.join("tree"),
             target: home.join("target"),
             original: home.join("simulate-without-mistake"),
+            original_fuzz: home.join("fuzz-without-mistake"),
         };
         snapshot.lay_out(&lane.tree)?;
         Ok(lane)
@@ -58,6 +65,20 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
+    /// Builds the fuzzing driver without a mistake.
+    ///
+    /// # Errors
+    /// That it does not compile.
+    pub(super) fn build_original_fuzz(&self) -> Result<(), String> {
+        self.snapshot.lay_out_fuzzing(&self.tree)?;
+        let built = self.build_fuzz()?;
+        if !built.status.success() {
+            return Err(format!("without a mistake it does not compile:\n{}", text(&built.stderr)));
+        }
+        fs::copy(self.fuzz_driver(), &self.original_fuzz).map_err(|error| format!("fuzz: {error}"))?;
+        self.snapshot.lay_out(&self.tree)
+    }
+
     /// Plants the mistake, has it looked for, and takes it out again.
     ///
     /// # Errors
@@ -68,6 +89,7 @@ impl<'a> Lane<'a> {
             _ if !planted.status.success() => Ok(Verdict::DoesNotApply { why: text(&planted.stderr) }),
             Catcher::Simulator(expected) => self.simulate(expected, seeds),
             Catcher::Test { package, name } => self.test(package, name),
+            Catcher::Fuzz(target) => self.fuzz(*target),
         };
         self.snapshot.lay_out(&self.tree)?;
         verdict
@@ -116,6 +138,40 @@ impl<'a> Lane<'a> {
         }
         let is_caught = said.lines().any(|line| line.contains(&name) && line.ends_with("FAILED"));
         Ok(if is_caught { Verdict::CaughtByTest { name } } else { Verdict::Unnamed { how: said } })
+    }
+
+    fn fuzz(&self, target: Target) -> Result<Verdict, String> {
+        self.snapshot.lay_out_fuzzing(&self.tree)?;
+        let built = self.build_fuzz()?;
+        if !built.status.success() {
+            return Ok(Verdict::DoesNotCompile { why: text(&built.stderr) });
+        }
+        let mut driver = Command::new(self.fuzz_driver());
+        driver.args(["--target", target.name(), "--seconds", &FUZZ_SECONDS.to_string(), "--seed", "1"]);
+        let ran = output(&mut driver)?;
+        let said = text(&ran.stdout);
+        if ran.status.success() {
+            return Ok(Verdict::Unfound { seconds: FUZZ_SECONDS });
+        }
+        let Some(input) = said.lines().find_map(|line| line.trim().strip_prefix("replay: fuzz --replay "))
+        else {
+            return Ok(Verdict::Unnamed { how: format!("{said}{}", text(&ran.stderr)) });
+        };
+        let replayed = output(Command::new(&self.original_fuzz).args(["--replay", input]))?;
+        let what = said.lines().next().unwrap_or_default().to_owned();
+        Ok(if replayed.status.success() {
+            Verdict::CaughtByFuzzing { what }
+        } else {
+            Verdict::FoundWithout { what }
+        })
+    }
+
+    fn fuzz_driver(&self) -> PathBuf {
+        self.target.join("release/fuzz")
+    }
+
+    fn build_fuzz(&self) -> Result<Output, String> {
+        self.cargo(&["build", "--release", "-p", "ganger-tests", "--bin", "fuzz"])
     }
 
     fn simulator(&self) -> PathBuf {

@@ -2,8 +2,8 @@
 //!
 //! Each patch in `tests/mutants/` is one mistake that somebody could make, with a header that says what it is, what
 //! it breaks and who is expected to find it. The sources are copied below the target directory; there one patch
-//! after the other is planted, built and simulated until the first violation, or, where the simulator cannot look,
-//! held against a named unit test. A mutant that nobody finds fails the run, and so does a patch that no longer
+//! after the other is planted, built and simulated until the first violation, or, as its header says, held against a
+//! named unit test or fuzzed. A mutant that nobody finds fails the run, and so does a patch that no longer
 //! applies or compiles.
 //!
 //! ```text
@@ -30,7 +30,7 @@ use std::time::Instant;
 
 pub use arguments::Arguments;
 use lane::Lane;
-use mutant::Mutant;
+use mutant::{Catcher, Mutant};
 use snapshot::Snapshot;
 use trial::Verdict;
 
@@ -66,6 +66,9 @@ fn try_all(mutants: &[Mutant], lanes: Vec<Lane<'_>>, seeds: u64) -> Result<Vec<V
     let verdicts = Mutex::new(Vec::new());
     let work = |mut lane: Lane<'_>| -> Result<(), String> {
         lane.build_original()?;
+        if mutants.iter().any(|mutant| matches!(mutant.catcher, Catcher::Fuzz(_))) {
+            lane.build_original_fuzz()?;
+        }
         while let Some(mutant) = mutants.get(next.fetch_add(1, Relaxed)) {
             let begin = Instant::now();
             let verdict = lane.try_out(mutant, seeds)?;
@@ -85,7 +88,7 @@ fn conclude(verdicts: &[Verdict], begin: Instant) -> ExitCode {
     let count =
         |is_wanted: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| is_wanted(verdict)).count();
     let caught = count(Verdict::is_caught);
-    let survivors = count(|verdict| matches!(verdict, Verdict::Survived { .. }));
+    let survivors = count(|verdict| matches!(verdict, Verdict::Survived { .. } | Verdict::Unfound { .. }));
     let broken = verdicts.len() - caught - survivors;
     println!(
         "{} mutants, {caught} caught, {survivors} survivors, {broken} broken, {:.0} s",

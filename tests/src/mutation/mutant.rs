@@ -9,14 +9,16 @@
 //! …
 //! ```
 //!
-//! `Caught by` names checks of the simulator, or `test PACKAGE NAME` for a unit test.
+//! `Caught by` names checks of the simulator, or `test PACKAGE NAME` for a unit test, or `fuzz TARGET`; several judges
+//! stand between semicolons, and each is asked by itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::fuzz::Target;
 use crate::sim::Check;
 
-/// One mistake.
+/// One mistake, and one who is expected to find it.
 #[derive(Debug)]
 pub(super) struct Mutant {
     pub(super) name: String,
@@ -33,31 +35,38 @@ pub(super) enum Catcher {
     Simulator(Vec<Check>),
     /// A unit test.
     Test { package: String, name: String },
+    /// The fuzzing driver, within this target's share of the minute in CI.
+    Fuzz(Target),
 }
 
-/// All mutants, by name.
+/// All mutants, by name: as often as they have judges.
 pub(super) fn load(directory: &Path) -> Result<Vec<Mutant>, String> {
     let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let mut paths: Vec<PathBuf> =
         paths.filter(|path| path.extension().is_some_and(|extension| extension == "patch")).collect();
     paths.sort();
-    paths.into_iter().map(Mutant::read).collect()
+    let read: Vec<Vec<Mutant>> = paths.iter().map(|path| Mutant::read(path)).collect::<Result<_, _>>()?;
+    Ok(read.into_iter().flatten().collect())
 }
 
 impl Mutant {
-    fn read(path: PathBuf) -> Result<Mutant, String> {
+    fn read(path: &Path) -> Result<Vec<Mutant>, String> {
         let complain = |what: String| format!("{}: {what}", path.display());
-        let text = fs::read_to_string(&path).map_err(|error| complain(error.to_string()))?;
+        let text = fs::read_to_string(path).map_err(|error| complain(error.to_string()))?;
         let header = text.split("\n--- ").next().unwrap_or_default();
         let field = |name: &str| {
             let found = header.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
             found.map(String::from).ok_or_else(|| complain(format!("its header has no line {name}")))
         };
         let (mistake, breaks) = (field("Mistake")?, field("Breaks")?);
-        let catcher = Catcher::parse(&field("Caught by")?).map_err(complain)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Mutant { name, path, mistake, breaks, catcher })
+        let mutant = |judge: &str| {
+            let catcher = Catcher::parse(judge).map_err(complain)?;
+            let (name, path) = (name.clone(), path.to_owned());
+            Ok(Mutant { name, path, mistake: mistake.clone(), breaks: breaks.clone(), catcher })
+        };
+        field("Caught by")?.split("; ").map(mutant).collect()
     }
 
     pub(super) fn print(&self) {
@@ -78,6 +87,10 @@ impl Catcher {
                 test.split_once(' ').ok_or(format!("{text:?} is not: test PACKAGE NAME"))?;
             return Ok(Catcher::Test { package: package.into(), name: name.into() });
         }
+        if let Some(name) = text.strip_prefix("fuzz ") {
+            let target = Target::ALL.into_iter().find(|target| target.name() == name);
+            return target.map(Catcher::Fuzz).ok_or(format!("there is no target called {name}"));
+        }
         let find = |name: &str| Check::ALL.iter().copied().find(|check| check.to_string() == name);
         let named = text.split(", ").map(|name| find(name).ok_or(format!("there is no check called {name}")));
         Ok(Catcher::Simulator(named.collect::<Result<_, _>>()?))
@@ -87,6 +100,7 @@ impl Catcher {
         match self {
             Catcher::Simulator(checks) => checks.iter().map(Check::to_string).collect::<Vec<_>>().join(", "),
             Catcher::Test { package, name } => format!("{name} of {package}"),
+            Catcher::Fuzz(target) => format!("fuzzing {}", target.name()),
         }
     }
 }

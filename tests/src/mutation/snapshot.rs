@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the simulator is built from, and the workspace's own files.
-const PARTS: [&str; 11] = [
+/// What the simulator and the fuzzing driver are built from, and the workspace's own files.
+const PARTS: [&str; 17] = [
     "protocol",
     "supervisor",
     "worker",
     "tests/Cargo.toml",
+    "tests/corpus",
+    "tests/src/arg.rs",
+    "tests/src/bin/fuzz.rs",
     "tests/src/bin/simulate.rs",
+    "tests/src/fuzz",
+    "tests/src/raw.rs",
+    "tests/src/rig",
     "tests/src/runner.rs",
     "tests/src/sim",
     "Cargo.toml",
@@ -19,7 +25,13 @@ const PARTS: [&str; 11] = [
     "docs",
 ];
 /// The rest of the crate of tests is left out, so that it is not built once more for every mutant.
-const LIBRARY: &str = "//! The simulator alone.\n\npub mod runner;\npub mod sim;\n";
+const LIBRARY: &str = "//! The simulator alone.\n\npub mod arg;\npub mod runner;\npub mod sim;\n";
+/// The same for those that the fuzzing driver is to find.
+const FUZZ_LIBRARY: &str = "//! Fuzzing alone.\n\npub mod arg;\npub mod fuzz;\npub mod raw;\npub mod rig;\n";
+/// The library's root, in the copy.
+const ROOT: &str = "tests/src/lib.rs";
+/// Where the fuzzing driver writes what it finds.
+const CORPUS: &str = "tests/corpus";
 
 /// Files by their paths in the repository.
 #[derive(Debug)]
@@ -38,7 +50,7 @@ impl Snapshot {
             snapshot.add(root, Path::new(part)).map_err(|error| format!("{part}: {error}"))?;
         }
         snapshot.keep_members();
-        snapshot.files.insert("tests/src/lib.rs".into(), LIBRARY.into());
+        snapshot.files.insert(ROOT.into(), LIBRARY.into());
         Ok(snapshot)
     }
 
@@ -58,6 +70,19 @@ impl Snapshot {
         let Some(manifest) = self.files.get_mut(Path::new("Cargo.toml")) else { return };
         let text = String::from_utf8_lossy(manifest).replace(r#", "examples", "benches""#, "");
         *manifest = text.into_bytes();
+    }
+
+    /// Makes the copy's library that of the fuzzing driver, with the corpus as it was: without what was found since.
+    ///
+    /// # Errors
+    /// Which file cannot be written, and why.
+    pub(super) fn lay_out_fuzzing(&self, tree: &Path) -> Result<(), String> {
+        let complain = |error: std::io::Error| format!("{}: {error}", tree.display());
+        fs::remove_dir_all(tree.join(CORPUS)).map_err(complain)?;
+        for (path, bytes) in self.files.iter().filter(|(path, _)| path.starts_with(CORPUS)) {
+            lay_out_one(&tree.join(path), bytes).map_err(complain)?;
+        }
+        lay_out_one(&tree.join(ROOT), FUZZ_LIBRARY.as_bytes()).map_err(complain)
     }
 
     /// Makes `tree` a copy. A file that is as it should be keeps its time, so that it is not built again.

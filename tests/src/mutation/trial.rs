@@ -17,6 +17,18 @@ pub(super) enum Verdict {
     CaughtByTest {
         name: String,
     },
+    /// The fuzzing driver found it.
+    CaughtByFuzzing {
+        what: String,
+    },
+    /// The fuzzing driver did not.
+    Unfound {
+        seconds: u64,
+    },
+    /// What fuzzing found is found without the mistake too.
+    FoundWithout {
+        what: String,
+    },
     /// Nobody found it.
     Survived {
         schedules: u64,
@@ -48,8 +60,10 @@ pub(super) struct Violation {
 impl Verdict {
     pub(super) fn is_caught(&self) -> bool {
         match self {
-            Verdict::Caught { .. } | Verdict::CaughtByTest { .. } => true,
-            Verdict::Survived { .. }
+            Verdict::Caught { .. } | Verdict::CaughtByTest { .. } | Verdict::CaughtByFuzzing { .. } => true,
+            Verdict::Unfound { .. }
+            | Verdict::FoundWithout { .. }
+            | Verdict::Survived { .. }
             | Verdict::Unnamed { .. }
             | Verdict::AlsoWithout { .. }
             | Verdict::DoesNotApply { .. }
@@ -67,6 +81,11 @@ impl fmt::Display for Verdict {
                 write!(f, "caught by {check} after {schedules} schedules, seed {seed}{note}")
             }
             Verdict::CaughtByTest { name } => write!(f, "caught by the test {name}"),
+            Verdict::CaughtByFuzzing { what } => write!(f, "caught by fuzzing {what}"),
+            Verdict::Unfound { seconds } => write!(f, "SURVIVED {seconds} s of fuzzing"),
+            Verdict::FoundWithout { what } => {
+                write!(f, "BROKEN: fuzzing fails without the mistake too; mend that first: {what}")
+            }
             Verdict::Survived { schedules } => write!(f, "SURVIVED {schedules} schedules"),
             Verdict::Unnamed { how } => {
                 write!(f, "BROKEN: it ended without a named check: {}", last_lines(how))
