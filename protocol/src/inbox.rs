@@ -13,7 +13,8 @@ const READ_ROOM: usize = 64 * 1024;
 pub enum Growth {
     /// The announced length at once: for a peer that is trusted.
     AtOnce,
-    /// At most twice what has arrived: for a peer that may announce what it never sends.
+    /// At most twice what has arrived of it, or as much as the largest payload that has arrived before: for a peer
+    /// that may announce what it never sends.
     AsReceived,
 }
 
@@ -32,6 +33,8 @@ pub struct Inbox {
     large: Option<Large>,
     /// The head of the large frame handed out last, so that the frame can borrow it.
     head: Vec<u8>,
+    /// The largest payload that has arrived whole: what the peer was seen to send, it may announce.
+    proven: usize,
 }
 
 /// A frame whose payload is being collected outside the buffer.
@@ -46,7 +49,7 @@ impl Inbox {
     /// An empty inbox.
     #[must_use]
     pub fn new(limits: Limits, growth: Growth) -> Inbox {
-        Inbox { limits, growth, buffer: Vec::new(), start: 0, large: None, head: Vec::new() }
+        Inbox { limits, growth, buffer: Vec::new(), start: 0, large: None, head: Vec::new(), proven: 0 }
     }
 
     /// The same inbox, going on under other limits: those that a Hello brought.
@@ -130,7 +133,7 @@ impl Inbox {
         let end = self.buffer.len().min(begin + header.payload);
         let first = match self.growth {
             Growth::AtOnce => header.payload,
-            Growth::AsReceived => header.payload.min(2 * (end - begin).max(LARGE_PAYLOAD)),
+            Growth::AsReceived => header.payload.min(self.proven.max(2 * (end - begin).max(LARGE_PAYLOAD))),
         };
         let mut payload = Vec::with_capacity(first);
         payload.extend_from_slice(&self.buffer[begin..end]);
@@ -141,6 +144,7 @@ impl Inbox {
 
     fn large_frame(&mut self) -> Option<Frame<'_>> {
         let mut large = self.large.take_if(|large| large.payload.len() >= large.length)?;
+        self.proven = self.proven.max(large.length);
         if large.payload.len() > large.length {
             // The read went on into the next frame: hand the rest back. The buffer is empty meanwhile.
             self.compact();
@@ -240,5 +244,21 @@ mod tests {
             let fixed = 2 * READ_ROOM + 2 * LARGE_PAYLOAD;
             assert!(inbox.capacity() <= 2 * sent + fixed, "{} for {sent}", inbox.capacity());
         }
+    }
+
+    /// A buffer that grows by doubling copies what it holds, and its first reads are small: a peer that has sent as
+    /// much before is read as fast as one that is trusted.
+    #[test]
+    fn what_a_peer_has_sent_before_it_may_announce() {
+        let mut inbox = Inbox::new(Limits::default(), Growth::AsReceived);
+        let frame = frames(&[1 << 20]);
+        inbox.push(&frame[..100]);
+        assert!(inbox.next_frame().expect("valid so far").is_none());
+        assert!(inbox.capacity() < 1 << 18, "{}", inbox.capacity());
+        inbox.push(&frame[100..]);
+        assert_eq!(drain(&mut inbox), [1 << 20]);
+        inbox.push(&frame[..100]);
+        assert!(inbox.next_frame().expect("valid so far").is_none());
+        assert!(inbox.capacity() >= 1 << 20, "{}", inbox.capacity());
     }
 }

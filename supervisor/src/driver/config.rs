@@ -13,6 +13,10 @@ use crate::shared::QueueLimits;
 /// Bytes read from one worker in one turn; a worker with more to say is read again in the next.
 pub(super) const READ_BUDGET: usize = 256 * 1024;
 
+/// How much the system is asked to keep of what either end of a link has written and the other has not read. It
+/// allows at most `net.core.wmem_max`. A writer of a large payload waits for the reader each time that it is full.
+pub(super) const SEND_BUFFER: usize = 512 * 1024;
+
 /// Bytes that may wait for a worker before broadcast events are dropped instead of appended. Requests are bounded
 /// by the worker's window.
 pub(super) const OUTBOX_EVENTS: usize = 16 << 20;

@@ -17,8 +17,9 @@ use ganger_protocol::{
     Body, Kind, Limits, MAGIC, Outbox, Page, PageError, SupervisorHello, VERSION, WORKER_ENV, send_with_fds,
 };
 use rustix::event::EventfdFlags;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 
-use super::config::{EnvironmentBase, GroupProgram};
+use super::config::{EnvironmentBase, GroupProgram, SEND_BUFFER};
 use super::executable::Executable;
 use super::output::Pipe;
 use super::process::Process;
@@ -149,9 +150,13 @@ fn adopt(mut child: Child, socket: OwnedFd, page: Page, bell: OwnedFd) -> Result
     Ok(Newborn { process, socket, page, bell, statm, stdout, stderr })
 }
 
-/// Our end and the worker's. The worker's blocks, as its library expects.
+/// Our end and the worker's, with room for large payloads, as far as the system allows. The worker's blocks, as its
+/// library expects.
 fn link() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
+    for end in [&ours, &theirs] {
+        set_socket_send_buffer_size(end, SEND_BUFFER)?;
+    }
     Ok((above_stdio(ours.into())?, above_stdio(theirs.into())?))
 }
 
