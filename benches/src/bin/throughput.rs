@@ -12,8 +12,8 @@ use ganger_benches::{
 };
 
 const WINDOWS: [usize; 6] = [1, 4, 16, 64, 256, 1024];
-/// A million jobs a second where a socket carries 13 million frames.
-const AT_256: Floor = Floor::AtLeast(0.08);
+/// A million jobs a second where a socket carries six and a half million frames.
+const AT_256: Floor = Floor::AtLeast(0.15);
 const CALLERS: [usize; 2] = [2, 8];
 /// How many workers, and the floor of their rate ÷ that of one.
 const WORKERS: [(usize, Option<f64>); 5] =
