@@ -24,16 +24,19 @@ fn main() {
     explain_if_asked(
         "raw_worker: a worker that speaks the protocol by hand, for tests: they start it with a script",
     );
-    // Deaf on purpose, it must still not outlive its test.
-    set_parent_process_death_signal(Some(Signal::KILL)).expect("a parent-death signal");
     let mut args = std::env::args().skip(1);
     match (args.next().expect("a script"), args.next()) {
         (heir, Some(gate)) if heir == "heir" => stay(&gate),
-        (script, _) => Life::begin().live(&unpack(&script)),
+        (script, _) => {
+            // Deaf on purpose, it must still not outlive its test.
+            set_parent_process_death_signal(Some(Signal::KILL)).expect("a parent-death signal");
+            Life::begin().live(&unpack(&script));
+        }
     }
 }
 
-/// What an heir does: it comes to the gate and leaves when it is let in, holding on to what it inherited.
+/// What an heir does: it comes to the gate and leaves when it is let in, or when the test with its gate is gone, holding
+/// on to what it inherited. It must not be tied to its parent: that is to die first, or is a `setsid` on its way out.
 fn stay(gate: &str) {
     let arrival = Arrival { pid: std::process::id(), worker: String::from("heir"), job: None, attempt: 0 };
     let mut stream = arrive(gate.as_ref(), &arrival).expect("a gate");
