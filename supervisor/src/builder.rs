@@ -125,6 +125,21 @@ impl Builder {
         self.first(|group| group.bystander_grace(grace))
     }
 
+    /// As [`Group::leave_grace`], for the first group.
+    pub fn leave_grace(self, grace: Duration) -> Builder {
+        self.first(|group| group.leave_grace(grace))
+    }
+
+    /// As [`Group::close_grace`], for the first group.
+    pub fn close_grace(self, grace: Duration) -> Builder {
+        self.first(|group| group.close_grace(grace))
+    }
+
+    /// As [`Group::orphan_grace`], for the first group.
+    pub fn orphan_grace(self, grace: Duration) -> Builder {
+        self.first(|group| group.orphan_grace(grace))
+    }
+
     /// As [`Group::term_grace`], for the first group.
     pub fn term_grace(self, grace: Duration) -> Builder {
         self.first(|group| group.term_grace(grace))

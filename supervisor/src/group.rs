@@ -102,6 +102,28 @@ impl Group {
         self
     }
 
+    /// How long a worker that was asked to leave and holds nothing may take to do so. Default 30 s.
+    #[must_use]
+    pub fn leave_grace(mut self, grace: Duration) -> Group {
+        self.policies.leave_grace = grace;
+        self
+    }
+
+    /// How long a worker may live on after it has closed its link without a goodbye. Default 1 s.
+    #[must_use]
+    pub fn close_grace(mut self, grace: Duration) -> Group {
+        self.policies.close_grace = grace;
+        self
+    }
+
+    /// How long a worker's link may stay open after its process has ended, because a grandchild holds it. Default
+    /// 100 ms.
+    #[must_use]
+    pub fn orphan_grace(mut self, grace: Duration) -> Group {
+        self.policies.orphan_grace = grace;
+        self
+    }
+
     /// From SIGTERM to SIGKILL. Default 5 s.
     #[must_use]
     pub fn term_grace(mut self, grace: Duration) -> Group {

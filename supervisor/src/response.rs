@@ -65,16 +65,20 @@ pub(crate) fn read<C: Work>(slot: &JobSlot, outcome: Outcome) -> JobResult<C> {
         Outcome::Failed { failure, attempt } => {
             JobError::Failed { job, call: call(), failure, worker: attempt.worker, attempt: attempt.attempt }
         }
-        Outcome::TimedOut { clock, started } => {
-            JobError::TimedOut { job, call: call(), clock, limit: limit_of(slot, clock), started }
+        Outcome::TimedOut { clock, started, worker } => {
+            JobError::TimedOut { job, call: call(), clock, limit: limit_of(slot, clock), started, worker }
         }
-        Outcome::Cancelled { started } => JobError::Cancelled { job, call: call(), started },
+        Outcome::Cancelled { started, worker } => JobError::Cancelled { job, call: call(), started, worker },
         Outcome::WorkerLost(WorkerLost { report, because }) => {
             JobError::WorkerLost { job, call: call(), report, because }
         }
-        Outcome::Poisoned { reports } => JobError::Poisoned { job, call: call(), reports },
-        Outcome::ShuttingDown { started } => JobError::ShuttingDown { job, call: call(), started },
-        Outcome::NoWorkers { reason, started } => JobError::NoWorkers { job, call: call(), reason, started },
+        Outcome::Poisoned { reports, started } => JobError::Poisoned { job, call: call(), reports, started },
+        Outcome::ShuttingDown { started, worker } => {
+            JobError::ShuttingDown { job, call: call(), started, worker }
+        }
+        Outcome::NoWorkers { group, reason, started } => {
+            JobError::NoWorkers { job, call: call(), group, reason, started }
+        }
     })
 }
 

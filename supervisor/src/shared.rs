@@ -165,7 +165,7 @@ impl Shared {
     /// Settles a job that no loop will see.
     pub(crate) fn refuse(&self, slot: &JobSlot) {
         self.admission.release(1, slot.charge());
-        if let Some(wake) = slot.settle(Outcome::ShuttingDown { started: Started::No }) {
+        if let Some(wake) = slot.settle(Outcome::ShuttingDown { started: Started::No, worker: None }) {
             self.rouse(wake);
         }
     }

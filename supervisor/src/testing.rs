@@ -45,7 +45,7 @@ pub(crate) fn answered<T: serde::Serialize>(value: &T) -> Outcome {
 
 /// An end without a reply.
 pub(crate) fn cancelled() -> Outcome {
-    Outcome::Cancelled { started: Started::No }
+    Outcome::Cancelled { started: Started::No, worker: None }
 }
 
 /// Rouses as the loop would; the fake's own thread is its courier.

@@ -9,6 +9,7 @@ use ganger_protocol::{
 };
 use serde::Serialize;
 
+use super::process::Process;
 use super::spawn::SpawnRequest;
 use super::turn::{Turn, WRITTEN_OFF};
 use super::worker::{Attention, Body, Life, Worker};
@@ -129,7 +130,9 @@ impl Turn {
 
     /// Forgets a worker. A process that would not die is kept in mind, to be reaped if it does after all.
     fn bury(&mut self, worker: WorkerKey) {
-        let Some(body) = self.workers.remove(worker).and_then(|worker| worker.body) else { return };
+        let Some(Worker { group, body, .. }) = self.workers.remove(worker) else { return };
+        // One that was given up while its process was being started is dealt with when that comes back.
+        let Some(body) = body else { return };
         for fd in body.raw_fds() {
             self.system.unwatch(fd);
         }
@@ -137,12 +140,25 @@ impl Turn {
         if life == Life::Ended {
             return;
         }
+        if life == Life::Running {
+            process.kill();
+        }
         if let Some(pidfd) = process.pidfd() {
             self.system.unwatch(pidfd.as_raw_fd());
-            let watched = self.system.watch(pidfd.as_raw_fd(), WRITTEN_OFF);
-            debug_assert!(watched.is_ok(), "it was watched before: {watched:?}");
         }
-        self.written_off.push(process);
+        self.write_off(group, process);
+    }
+
+    /// Keeps a process in mind until it ends.
+    pub(super) fn write_off(&mut self, group: GroupIndex, process: Process) {
+        if let Some(pidfd) = process.pidfd()
+            && self.system.watch(pidfd.as_raw_fd(), WRITTEN_OFF).is_ok()
+        {
+            self.written_off.push((group, process));
+        } else {
+            // It has ended, or nobody can tell.
+            self.scheduler.handle_input(self.now, Input::LeftoverEnded(group));
+        }
     }
 
     fn complete(&mut self, slot: &JobSlot, outcome: Outcome) {

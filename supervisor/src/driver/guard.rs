@@ -72,7 +72,7 @@ fn settle_all(turn: &mut Turn) {
     for slot in left.unwrap_or_default() {
         shared.admission.release(1, slot.charge());
         // Nobody knows any more how far it came.
-        settled.wakes.extend(slot.settle(Outcome::ShuttingDown { started: Started::Yes }));
+        settled.wakes.extend(slot.settle(Outcome::ShuttingDown { started: Started::Yes, worker: None }));
     }
     shared.end();
     for wake in settled.wakes.drain(..) {

@@ -53,12 +53,24 @@ impl Turn {
     fn take_in_end(&mut self, happened: Happened) {
         match happened.token {
             BELL | SIGNALS => {}
-            WRITTEN_OFF => self.written_off.retain_mut(|process| process.reap().is_none()),
+            WRITTEN_OFF => self.reap_written_off(),
             named => match of_token(named) {
                 (worker, Source::Process) => self.end_process(worker),
                 (_, Source::Link | Source::Stdout | Source::Stderr) => {}
             },
         }
+    }
+
+    /// Which of them has ended is asked of each: there are few.
+    fn reap_written_off(&mut self) {
+        let Turn { now, scheduler, written_off, .. } = self;
+        written_off.retain_mut(|(group, process)| {
+            let has_ended = process.reap().is_some();
+            if has_ended {
+                scheduler.handle_input(*now, Input::LeftoverEnded(*group));
+            }
+            !has_ended
+        });
     }
 
     fn take_in_link(&mut self, worker: WorkerKey, happened: Happened) {

@@ -126,10 +126,9 @@ impl Turn {
     }
 
     fn take_in_birth(&mut self, birth: Birth) {
-        let Birth { worker, result } = birth;
+        let Birth { worker, group, result } = birth;
         if self.workers.worker_mut(worker).is_none() {
-            // Buried before it was born: dropping it ends it.
-            return;
+            return self.take_in_late_birth(group, result);
         }
         match result.and_then(|newborn| self.adopt(worker, newborn)) {
             Ok(pid) => {
@@ -138,6 +137,18 @@ impl Turn {
                 self.end_process_without_pidfd(worker);
             }
             Err(error) => self.miscarry(worker, error),
+        }
+    }
+
+    /// Buried before it was born, because that took too long.
+    fn take_in_late_birth(&mut self, group: GroupIndex, result: Result<Newborn, SpawnFailure>) {
+        self.first.passed();
+        match result {
+            Ok(newborn) => {
+                newborn.process.kill();
+                self.write_off(group, newborn.process);
+            }
+            Err(_) => self.input(Input::LeftoverEnded(group)),
         }
     }
 

@@ -42,6 +42,7 @@ pub(super) struct SpawnRequest {
 /// What became of a [`SpawnRequest`].
 pub(crate) struct Birth {
     pub(super) worker: WorkerKey,
+    pub(super) group: GroupIndex,
     pub(super) result: Result<Newborn, SpawnFailure>,
 }
 
@@ -136,7 +137,7 @@ pub(super) fn run(blueprints: &[Blueprint], requests: &Receiver<SpawnRequest>, s
         let result = catch_unwind(spawning).unwrap_or_else(|_| {
             Err(SpawnFailure::Temporary("starting the process panicked; see standard error".into()))
         });
-        shared.send(Command::Born(Box::new(Birth { worker: request.worker, result })));
+        shared.send(Command::Born(Box::new(Birth { worker: request.worker, group: request.group, result })));
     }
 }
 

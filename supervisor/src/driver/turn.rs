@@ -30,7 +30,7 @@ use super::spawn::SpawnRequest;
 use super::worker::{Attention, Source, Workers, token};
 use super::{StartFailure, Subscriber};
 use crate::event::Event;
-use crate::scheduler::{Backlog, Scheduler, WorkerKey};
+use crate::scheduler::{Backlog, GroupIndex, Scheduler, WorkerKey};
 use crate::shared::Shared;
 use crate::slot::{JobSlot, Wake};
 
@@ -64,7 +64,7 @@ pub(super) struct Turn {
     /// Workers whose outboxes are due.
     pub(super) dirty: Vec<WorkerKey>,
     /// Processes that survived SIGKILL for too long; reaped if they end after all.
-    pub(super) written_off: Vec<Process>,
+    pub(super) written_off: Vec<(GroupIndex, Process)>,
     /// A soft kill that waits for the jobs that were admitted before it and are on their way.
     pub(super) held: Option<(Duration, Backlog)>,
     /// Jobs taken in and not yet released from admission.

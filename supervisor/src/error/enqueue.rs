@@ -61,10 +61,12 @@ pub enum EnqueueError<C> {
         job: Box<Job<C>>,
     },
     /// The group has no worker and gets none for now.
-    #[error("the group has no workers: {reason}; it is probed and may heal, give the job again later")]
+    #[error("group {group} has no workers: {reason}; it is probed and may heal, give the job again later")]
     NoWorkers {
         /// The job.
         job: Box<Job<C>>,
+        /// The group's name.
+        group: Arc<str>,
         /// Why it has none.
         reason: Arc<str>,
     },

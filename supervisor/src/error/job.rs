@@ -30,7 +30,7 @@ pub enum JobError {
         attempt: u16,
     },
     /// One of the job's clocks ran out.
-    #[error("job {job} ({call}) timed out: its {clock} of {limit:?} ran out, {}", handler(*started))]
+    #[error("job {job} ({call}) timed out: its {clock} of {limit:?} ran out, {}{}", handler(*started), on(worker.as_ref()))]
     TimedOut {
         /// The job.
         job: JobId,
@@ -42,9 +42,11 @@ pub enum JobError {
         limit: Duration,
         /// Whether a handler had been called.
         started: Started,
+        /// The name of the worker whose handler was at work, if one was.
+        worker: Option<Arc<str>>,
     },
     /// Someone cancelled the job.
-    #[error("job {job} ({call}) was cancelled, {}", handler(*started))]
+    #[error("job {job} ({call}) was cancelled, {}{}", handler(*started), on(worker.as_ref()))]
     Cancelled {
         /// The job.
         job: JobId,
@@ -52,6 +54,8 @@ pub enum JobError {
         call: Cow<'static, str>,
         /// Whether a handler had been called.
         started: Started,
+        /// The name of the worker whose handler was at work, if one was.
+        worker: Option<Arc<str>>,
     },
     /// The worker died after the handler had been called: nobody knows how far it came.
     #[error(
@@ -69,8 +73,13 @@ pub enum JobError {
         /// The other job for whose sake the supervisor itself killed the worker, if it did.
         because: Option<JobId>,
     },
-    /// Too many workers died with this job running; it is not tried again.
-    #[error("job {job} ({call}) is poisoned: {} workers died of it{}", reports.len(), last_death(reports))]
+    /// Too many workers died with this job in hand; it is not tried again.
+    #[error(
+        "job {job} ({call}) is poisoned: {} workers died {}{}",
+        reports.len(),
+        of_it(*started),
+        last_death(reports)
+    )]
     Poisoned {
         /// The job.
         job: JobId,
@@ -78,9 +87,15 @@ pub enum JobError {
         call: Cow<'static, str>,
         /// The deaths, oldest first.
         reports: Vec<Arc<CrashReport>>,
+        /// Whether a handler had been called: not when every worker died before that.
+        started: Started,
     },
     /// The supervisor was shut down before the job was done.
-    #[error("job {job} ({call}) was dropped because the supervisor shut down, {}", handler(*started))]
+    #[error(
+        "job {job} ({call}) was dropped because the supervisor shut down, {}{}",
+        handler(*started),
+        on(worker.as_ref())
+    )]
     ShuttingDown {
         /// The job.
         job: JobId,
@@ -88,14 +103,18 @@ pub enum JobError {
         call: Cow<'static, str>,
         /// Whether a handler had been called.
         started: Started,
+        /// The name of the worker whose handler was at work, if one was.
+        worker: Option<Arc<str>>,
     },
     /// The job's group has no worker left and gets none for now.
-    #[error("job {job} ({call}) has no workers to run on: {reason}; {}", handler(*started))]
+    #[error("job {job} ({call}) has no workers to run on in group {group}: {reason}; {}", handler(*started))]
     NoWorkers {
         /// The job.
         job: JobId,
         /// The call's name.
         call: Cow<'static, str>,
+        /// The group's name.
+        group: Arc<str>,
         /// Why the group has none.
         reason: Arc<str>,
         /// Whether a handler had been called, in an earlier attempt.
@@ -154,19 +173,23 @@ impl JobError {
         }
     }
 
-    /// Whether a handler was called for the job, at least once.
+    /// Whether a handler was called for the job, at least once, or is just being called.
+    ///
+    /// [`Started::No`] is certain. A [`Failed`](JobError::Failed) job counts as started, also when its argument did not
+    /// decode: the failure's kind does not tell that from a reply that could not be encoded. Only a first attempt that
+    /// met a worker without a handler for the call does not.
     #[must_use]
     pub fn started(&self) -> Started {
         match self {
             JobError::TimedOut { started, .. }
             | JobError::Cancelled { started, .. }
+            | JobError::Poisoned { started, .. }
             | JobError::ShuttingDown { started, .. }
             | JobError::NoWorkers { started, .. } => *started,
-            JobError::Failed { failure, .. } if failure.kind == FailureKind::UnknownCall => Started::No,
-            JobError::Failed { .. }
-            | JobError::WorkerLost { .. }
-            | JobError::Poisoned { .. }
-            | JobError::Codec { .. } => Started::Yes,
+            JobError::Failed { failure, attempt: 1, .. } if failure.kind == FailureKind::UnknownCall => {
+                Started::No
+            }
+            JobError::Failed { .. } | JobError::WorkerLost { .. } | JobError::Codec { .. } => Started::Yes,
         }
     }
 
@@ -190,6 +213,17 @@ fn handler(started: Started) -> &'static str {
     match started {
         Started::No => "no handler was called",
         Started::Yes => "after its handler had been called",
+    }
+}
+
+fn on(worker: Option<&Arc<str>>) -> String {
+    worker.map_or_else(String::new, |worker| format!(" on worker {worker}"))
+}
+
+fn of_it(started: Started) -> &'static str {
+    match started {
+        Started::No => "before they could start it",
+        Started::Yes => "of it",
     }
 }
 

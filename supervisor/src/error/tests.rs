@@ -43,12 +43,19 @@ fn all() -> Vec<JobError> {
             clock: Clock::Queue,
             limit: Duration::from_millis(50),
             started,
+            worker: None,
         },
-        JobError::Cancelled { job, call: call(), started },
+        JobError::Cancelled { job, call: call(), started: Started::Yes, worker: Some("default-0".into()) },
         JobError::WorkerLost { job, call: call(), report: report(), because: None },
-        JobError::Poisoned { job, call: call(), reports: vec![report(), report()] },
-        JobError::ShuttingDown { job, call: call(), started },
-        JobError::NoWorkers { job, call: call(), reason: "it crashes at start".into(), started },
+        JobError::Poisoned { job, call: call(), reports: vec![report(), report()], started: Started::Yes },
+        JobError::ShuttingDown { job, call: call(), started, worker: None },
+        JobError::NoWorkers {
+            job,
+            call: call(),
+            group: "default".into(),
+            reason: "it crashes at start".into(),
+            started,
+        },
         JobError::Codec {
             job,
             call: call(),
@@ -76,13 +83,13 @@ fn texts_say_what_happened_and_whether_a_handler_ran() {
     let expected = [
         "job J (greet) failed on worker default-0 at attempt 2: panic: index out of bounds",
         "job J (greet) timed out: its queue_timeout of 50ms ran out, no handler was called",
-        "job J (greet) was cancelled, no handler was called",
+        "job J (greet) was cancelled, after its handler had been called on worker default-0",
         "job J (greet) was lost: worker default-0 (pid 4711) ended by signal 11 (SIGSEGV) after 2.0s; its last words: \
          about to divide by zero; how far the handler came is not known, retries(n) would allow another attempt",
         "job J (greet) is poisoned: 2 workers died of it; the last: worker default-0 (pid 4711) ended by signal 11 \
          (SIGSEGV) after 2.0s; its last words: about to divide by zero",
         "job J (greet) was dropped because the supervisor shut down, no handler was called",
-        "job J (greet) has no workers to run on: it crashes at start; no handler was called",
+        "job J (greet) has no workers to run on in group default: it crashes at start; no handler was called",
         "job J: the answer of worker default-0 to call \"greet\" (type app::Greet) is no reply of type u16: 2 bytes decode as \
          u16 with 1 bytes left over; both ends must be built from the same definition of the call",
     ];
@@ -105,18 +112,29 @@ fn a_death_for_the_sake_of_another_job_names_it() {
 /// A call that the worker does not know was not started: it is safe to give it to another.
 #[test]
 fn only_what_no_handler_saw_was_not_started() {
-    let failed = |kind| JobError::Failed {
+    let failed_at = |attempt, kind| JobError::Failed {
         job: JOB,
         call: "greet".into(),
         failure: Failure::of_kind(kind, "x"),
         worker: "default-0".into(),
-        attempt: 1,
+        attempt,
     };
+    let failed = |kind| failed_at(1, kind);
+    assert_eq!(failed_at(2, FailureKind::UnknownCall).started(), Started::Yes, "the first may have been");
     assert_eq!(failed(FailureKind::UnknownCall).started(), Started::No);
     assert_eq!(failed(FailureKind::Dropped).started(), Started::Yes);
     let started: Vec<Started> = all().iter().map(JobError::started).collect();
     let [no, yes] = [Started::No, Started::Yes];
-    assert_eq!(started, [yes, no, no, yes, yes, no, no, yes]);
+    assert_eq!(started, [yes, no, yes, yes, yes, no, no, yes]);
+}
+
+/// A job poisoned by workers that died before they could start it was told as one that they had died of.
+#[test]
+fn a_job_poisoned_before_it_ever_ran_says_so() {
+    let error =
+        JobError::Poisoned { job: JOB, call: "greet".into(), reports: vec![report()], started: Started::No };
+    assert_eq!(error.started(), Started::No);
+    assert!(error.to_string().contains("1 workers died before they could start it"), "{error}");
 }
 
 #[test]
@@ -134,7 +152,7 @@ fn every_refusal_gives_the_job_back() {
         EnqueueError::TooLarge { job: job(), size: 101, limit: 100 },
         EnqueueError::HeadersTooLarge { job: job(), size: 40_000, limit: HEAD_LIMIT },
         EnqueueError::ShuttingDown { job: job() },
-        EnqueueError::NoWorkers { job: job(), reason: "it crashes at start".into() },
+        EnqueueError::NoWorkers { job: job(), group: "default".into(), reason: "it crashes at start".into() },
         EnqueueError::UnknownGroup { job: job(), group: "x".into(), known: String::from("default") },
         EnqueueError::Encode { job: job(), source },
     ];

@@ -96,7 +96,7 @@ fn an_item_that_fails_is_an_error_in_its_place() {
     let (supervisor, _fake) = supervisor(ROOM, |shared, command| {
         if let Command::Enqueue(slot) = command {
             let outcome = match slot.payload() {
-                [3] => Outcome::Cancelled { started: Started::No },
+                [3] => Outcome::Cancelled { started: Started::No, worker: None },
                 data => replied(data.to_vec()),
             };
             finish(shared, &slot, outcome);

@@ -191,6 +191,7 @@ impl<T: Ticket> Scheduler<T> {
         let Some(reason) = group.degraded.as_ref().map(|degraded| Arc::clone(&degraded.reason)) else {
             return;
         };
+        let name = Arc::clone(&group.name);
         let waits = |phase: Phase| match phase {
             Phase::Queued | Phase::Waiting { .. } => true,
             Phase::Assigned { .. } | Phase::Ending { .. } => false,
@@ -203,7 +204,10 @@ impl<T: Ticket> Scheduler<T> {
             .collect();
         for key in backlog {
             let Some(started) = self.jobs.get(key).map(|job| job.started()) else { continue };
-            self.finish(key, Outcome::NoWorkers { reason: Arc::clone(&reason), started });
+            self.finish(
+                key,
+                Outcome::NoWorkers { group: Arc::clone(&name), reason: Arc::clone(&reason), started },
+            );
         }
     }
 

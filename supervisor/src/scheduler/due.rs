@@ -24,14 +24,17 @@ impl Worker {
             return ended.at + config.orphan_grace;
         }
         let state = match self.state {
-            State::Spawning | State::Ready | State::Busy | State::Stopping(Rung::Unborn) => Time::NEVER,
-            State::Starting => self.born + config.boot_timeout,
+            State::Ready | State::Busy => Time::NEVER,
+            State::Spawning | State::Starting => self.born + config.boot_timeout,
             State::Draining { deadline, idle_since } => {
                 idle_since.map_or(deadline, |since| deadline.min(since + config.leave_grace))
             }
-            State::Stopping(Rung::Warned { until } | Rung::Terminated { until } | Rung::Killed { until }) => {
-                until
-            }
+            State::Stopping(
+                Rung::Unborn { until }
+                | Rung::Warned { until }
+                | Rung::Terminated { until }
+                | Rung::Killed { until },
+            ) => until,
         };
         let half_gone = if self.is_stopping() { Time::NEVER } else { self.hung_up_until(config) };
         let culprits = if self.is_stopping() { Time::NEVER } else { self.hand.next_culprit_step() };
@@ -64,7 +67,7 @@ impl<T: Ticket> Scheduler<T> {
             return self.stop(key, KillCause::LinkClosed, Step::Kill);
         }
         match worker.state {
-            State::Starting if worker.born + config.boot_timeout <= now => {
+            State::Spawning | State::Starting if worker.born + config.boot_timeout <= now => {
                 self.stop(key, KillCause::NotReady, Step::Kill);
             }
             State::Draining { deadline, idle_since }

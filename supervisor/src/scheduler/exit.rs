@@ -90,7 +90,7 @@ impl<T: Ticket> Scheduler<T> {
         let Some(job) = self.jobs.get_mut(key) else { return };
         let started = job.started();
         if let Some(pending) = request.pending {
-            return self.finish(key, decided(pending, started));
+            return self.finish(key, decided(pending, started, None));
         }
         if death.is_ours {
             return self.requeue(key);
@@ -116,7 +116,8 @@ impl<T: Ticket> Scheduler<T> {
         let is_overtime = matches!(job.phase, Phase::Ending { .. });
         match request.pending {
             Some(pending) if pending != Pending::Expired(Clock::Queue) => {
-                return self.finish(key, decided(pending, Started::Yes));
+                return self
+                    .finish(key, decided(pending, Started::Yes, Some(Arc::clone(&death.report.worker))));
             }
             Some(_) | None => {}
         }
@@ -134,7 +135,8 @@ impl<T: Ticket> Scheduler<T> {
             return if death.is_proven && self.may_retry() {
                 self.retry(key);
             } else {
-                self.finish(key, Outcome::TimedOut { clock: Clock::Run, started: Started::Yes });
+                let worker = Some(Arc::clone(&death.report.worker));
+                self.finish(key, decided(Pending::Expired(Clock::Run), Started::Yes, worker));
             };
         }
         self.retry_lost(key, request, death);
@@ -155,8 +157,9 @@ impl<T: Ticket> Scheduler<T> {
         let Some(job) = self.jobs.get_mut(key) else { return };
         let reports = job.reports.take().map(|reports| *reports).unwrap_or_default();
         let (id, deaths) = (job.ticket.id(), u8::try_from(reports.len()).unwrap_or(u8::MAX));
+        let started = job.started();
         self.tell(Event::JobPoisoned { job: id, deaths });
-        self.finish(key, Outcome::Poisoned { reports });
+        self.finish(key, Outcome::Poisoned { reports, started });
     }
 
     /// What the death means for the worker's slot.
@@ -165,6 +168,10 @@ impl<T: Ticket> Scheduler<T> {
         let is_leaving = matches!(worker.state, State::Draining { .. }) || worker.said_goodbye;
         let report = Arc::clone(&death.report);
         self.tell(match death.report.exit.status {
+            _ if worker.pid.is_none() => Event::SpawnFailed {
+                worker: Arc::clone(&worker.name),
+                reason: format!("starting its process takes longer than {:.1?}", report.uptime).into(),
+            },
             _ if !death.is_proven => Event::WorkerUnkillable { report },
             ExitStatus::Code(0) if is_leaving => Event::WorkerExited { report },
             ExitStatus::Code(_) | ExitStatus::Signal(_) | ExitStatus::Unknown => {
@@ -173,15 +180,7 @@ impl<T: Ticket> Scheduler<T> {
         });
         let blame = match &worker.killed {
             _ if !death.is_proven => Blame::Unkillable,
-            Some(
-                KillCause::NotReady | KillCause::Silent | KillCause::Violation(_) | KillCause::LinkClosed,
-            ) => Blame::Worker,
-            Some(
-                KillCause::TimedOut(_)
-                | KillCause::Cancelled(_)
-                | KillCause::Overstayed
-                | KillCause::HardKill,
-            ) => Blame::Nobody,
+            Some(cause) => blame_of(cause),
             None if is_leaving => Blame::Nobody,
             None if was_running => Blame::Job,
             None => Blame::Worker,
@@ -204,16 +203,32 @@ pub(super) enum Blame {
     Job,
     /// To the worker itself: it counts in the restart window.
     Worker,
+    /// To the group's program, which cannot be run: no worker of it could do better.
+    Program,
     /// It was meant to end.
     Nobody,
     /// It could not even be ended.
     Unkillable,
 }
 
+/// Whose fault it is when the supervisor had a reason to end a worker.
+pub(super) fn blame_of(cause: &KillCause) -> Blame {
+    match cause {
+        KillCause::NotReady | KillCause::Silent | KillCause::Violation(_) | KillCause::LinkClosed => {
+            Blame::Worker
+        }
+        KillCause::WrongVersion(_) => Blame::Program,
+        KillCause::TimedOut(_) | KillCause::Cancelled(_) | KillCause::Overstayed | KillCause::HardKill => {
+            Blame::Nobody
+        }
+    }
+}
+
 fn culprit_of(killed: Option<&KillCause>) -> Option<JobId> {
     match killed? {
         KillCause::TimedOut(job) | KillCause::Cancelled(job) => Some(*job),
         KillCause::NotReady
+        | KillCause::WrongVersion(_)
         | KillCause::Silent
         | KillCause::Violation(_)
         | KillCause::LinkClosed

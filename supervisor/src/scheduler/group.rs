@@ -30,7 +30,7 @@ pub(super) struct Group {
     pub(super) degraded: Option<Degraded>,
     /// Why callers are refused, if they are.
     pub(super) refused: Option<Arc<str>>,
-    /// Processes that could not be killed.
+    /// Processes that could not be killed and still are there.
     pub(super) written_off: u32,
     /// For the next empty slot.
     pub(super) timer: TimerId,
@@ -67,8 +67,20 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Degraded {
     pub(super) reason: Arc<str>,
+    pub(super) cure: Cure,
     pub(super) probe_at: Time,
     pub(super) probe: Option<WorkerKey>,
+}
+
+/// What shows that a group is no longer degraded; of several reasons the one that needs most counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cure {
+    /// Processes that could not be killed: some of them end after all, or more workers are wanted.
+    Places,
+    /// Its program could not be run: a probe that says ready.
+    Ready,
+    /// Its workers ended too often: a probe that answers a job, or stays well.
+    Health,
 }
 
 impl Group {

@@ -43,6 +43,8 @@ pub(super) enum Pending {
 #[derive(Clone, Debug)]
 pub(super) struct Culprit {
     pub(super) cause: KillCause,
+    /// The worker was told to give it up.
+    pub(super) is_told: bool,
     /// From then on the worker gets nothing new.
     pub(super) taints_at: Time,
     /// The worker's unstarted requests have been taken back since.
@@ -54,6 +56,17 @@ pub(super) struct Culprit {
 }
 
 impl Culprit {
+    /// It is blamed once more: whatever comes first counts.
+    fn join(&mut self, other: Culprit) {
+        if other.ends_at < self.ends_at {
+            self.cause = other.cause;
+        }
+        self.is_told |= other.is_told;
+        self.taints_at = self.taints_at.min(other.taints_at);
+        self.ends_at = self.ends_at.min(other.ends_at);
+        self.cuts_at = self.cuts_at.min(other.cuts_at);
+    }
+
     /// When there is something to do about it next; `alone`: the worker holds nothing but culprits.
     fn next_step(&self, alone: bool) -> Time {
         if !self.has_tainted {
@@ -172,10 +185,19 @@ impl Hand {
     }
 
     pub(super) fn blame(&mut self, ordinal: Ordinal, culprit: Culprit) {
-        if let Some(request) = self.get_mut(ordinal) {
-            let is_news = request.culprit.replace(culprit).is_none();
-            self.culprits += u32::from(is_news);
+        let Some(request) = self.get_mut(ordinal) else { return };
+        match &mut request.culprit {
+            Some(standing) => standing.join(culprit),
+            None => {
+                request.culprit = Some(culprit);
+                self.culprits += 1;
+            }
         }
+    }
+
+    /// Whether the worker was told to give the request up.
+    pub(super) fn is_told(&self, ordinal: Ordinal) -> bool {
+        self.get(ordinal).and_then(|request| request.culprit.as_ref()).is_some_and(|culprit| culprit.is_told)
     }
 
     pub(super) fn has_culprits(&self) -> bool {

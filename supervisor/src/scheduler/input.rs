@@ -128,6 +128,8 @@ pub enum Input {
         /// The mark after it.
         mark: Mark,
     },
+    /// A process that had been written off has ended after all, or was never started.
+    LeftoverEnded(GroupIndex),
     /// A look at a worker: the answer to [`Action::Sample`](super::Action::Sample).
     Sample {
         /// The worker.

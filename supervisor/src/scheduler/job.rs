@@ -119,7 +119,7 @@ impl<T: Ticket> Scheduler<T> {
         group.queue.push(seq, key);
         group.is_dirty = true;
         if self.refuses_latecomers() {
-            self.finish(key, Outcome::ShuttingDown { started: Started::No });
+            self.finish(key, decided(Pending::ShuttingDown, Started::No, None));
         } else {
             self.arm_job(key, Time::NEVER);
         }
@@ -169,10 +169,11 @@ impl<T: Ticket> Scheduler<T> {
     pub(super) fn decide(&mut self, key: JobKey, pending: Pending) {
         let Some(job) = self.jobs.get(key) else { return };
         match job.phase {
-            Phase::Queued | Phase::Waiting { .. } | Phase::Ending { .. } => {
-                let outcome = decided(pending, job.started());
+            Phase::Queued | Phase::Waiting { .. } => {
+                let outcome = decided(pending, job.started(), None);
                 self.finish(key, outcome);
             }
+            Phase::Ending { worker, ordinal } => self.decide_overtime(key, pending, worker, ordinal),
             Phase::Assigned { worker, ordinal } => {
                 let request = self.workers.get_mut(worker).and_then(|worker| worker.hand.get_mut(ordinal));
                 if let Some(request) = request {
@@ -181,6 +182,21 @@ impl<T: Ticket> Scheduler<T> {
                 self.take_back(worker);
             }
         }
+    }
+
+    /// Its attempt had run out of time: it settles without a question. The request stays a culprit; one that its owner
+    /// cancels is told now, if it was not, and ended, if it was to be left alone.
+    fn decide_overtime(&mut self, key: JobKey, pending: Pending, worker: WorkerKey, ordinal: Ordinal) {
+        let name = self.name_of(worker);
+        self.finish(key, decided(pending, Started::Yes, name));
+        match pending {
+            Pending::Cancelled => self.blame_cancel(worker, ordinal),
+            Pending::Expired(_) | Pending::ShuttingDown => {}
+        }
+    }
+
+    fn name_of(&self, worker: WorkerKey) -> Option<Arc<str>> {
+        self.workers.get(worker).map(|worker| Arc::clone(&worker.name))
     }
 
     /// A decision about a request that turned out to be started.
@@ -192,6 +208,7 @@ impl<T: Ticket> Scheduler<T> {
         job.is_started = true;
         let options = job.ticket.options();
         let policy = options.on_timeout;
+        let name = self.name_of(worker);
         match pending {
             // It began in time after all: that clock no longer counts, but the others do.
             Pending::Expired(Clock::Queue) => {
@@ -199,14 +216,14 @@ impl<T: Ticket> Scheduler<T> {
                 self.read_page(worker);
             }
             Pending::Expired(Clock::Total | Clock::Run) => {
-                self.finish(key, decided(pending, Started::Yes));
+                self.finish(key, decided(pending, Started::Yes, name));
                 self.blame_timeout(worker, ordinal, policy);
             }
             Pending::Cancelled => {
-                self.finish(key, decided(pending, Started::Yes));
+                self.finish(key, decided(pending, Started::Yes, name));
                 self.blame_cancel(worker, ordinal);
             }
-            Pending::ShuttingDown => self.finish(key, decided(pending, Started::Yes)),
+            Pending::ShuttingDown => self.finish(key, decided(pending, Started::Yes, name)),
         }
     }
 
@@ -268,7 +285,8 @@ impl<T: Ticket> Scheduler<T> {
             }
             self.arm_job(key, Time::NEVER);
         } else {
-            self.finish(key, Outcome::TimedOut { clock: Clock::Run, started: Started::Yes });
+            let name = self.name_of(worker);
+            self.finish(key, decided(Pending::Expired(Clock::Run), Started::Yes, name));
         }
         self.blame_timeout(worker, ordinal, policy);
     }
@@ -296,7 +314,7 @@ impl<T: Ticket> Scheduler<T> {
         match request.job {
             Some(job) if request.pending.is_some_and(|pending| pending != Pending::Expired(Clock::Queue)) => {
                 let pending = request.pending.unwrap_or(Pending::Cancelled);
-                self.finish(job, decided(pending, Started::Yes));
+                self.finish(job, decided(pending, Started::Yes, Some(info.0)));
             }
             Some(job) => self.deliver(job, reply, info),
             None => self.groups[usize::from(group.0)].stale_answers += 1,
@@ -372,7 +390,7 @@ impl<T: Ticket> Scheduler<T> {
         group.is_dirty = true;
         let started = job.started();
         if self.settles_backlog() {
-            self.finish(key, Outcome::ShuttingDown { started });
+            self.finish(key, decided(Pending::ShuttingDown, started, None));
         } else {
             self.arm_job(key, Time::NEVER);
         }
@@ -405,12 +423,12 @@ impl<T: Ticket> Scheduler<T> {
     }
 }
 
-/// How a job ends that was decided about.
-pub(super) fn decided(pending: Pending, started: Started) -> Outcome {
+/// How a job ends that was decided about; `worker` has called, or may have called, its handler.
+pub(super) fn decided(pending: Pending, started: Started, worker: Option<Arc<str>>) -> Outcome {
     match pending {
-        Pending::Expired(clock) => Outcome::TimedOut { clock, started },
-        Pending::Cancelled => Outcome::Cancelled { started },
-        Pending::ShuttingDown => Outcome::ShuttingDown { started },
+        Pending::Expired(clock) => Outcome::TimedOut { clock, started, worker },
+        Pending::Cancelled => Outcome::Cancelled { started, worker },
+        Pending::ShuttingDown => Outcome::ShuttingDown { started, worker },
     }
 }
 

@@ -33,10 +33,18 @@ impl<T: Ticket> Scheduler<T> {
             }
             OnTimeout::Leave | OnTimeout::Cooperative => (Time::NEVER, Time::NEVER),
         };
-        if policy != OnTimeout::Leave {
+        let is_told = policy != OnTimeout::Leave;
+        if is_told {
             self.send_cancel(key, ordinal);
         }
-        self.blame(key, ordinal, KillCause::TimedOut, now, (ends_at, cuts_at));
+        self.blame(key, ordinal, |id| Culprit {
+            cause: KillCause::TimedOut(id),
+            is_told,
+            taints_at: now,
+            has_tainted: false,
+            ends_at,
+            cuts_at,
+        });
     }
 
     /// A running request was cancelled by its owner; its handle has been dealt with.
@@ -46,22 +54,24 @@ impl<T: Ticket> Scheduler<T> {
         let config = &self.config.groups[usize::from(worker.group.0)];
         let ends_at = now + config.cancel_grace;
         let cuts_at = ends_at + config.bystander_grace;
-        self.send_cancel(key, ordinal);
-        self.blame(key, ordinal, KillCause::Cancelled, ends_at, (ends_at, cuts_at));
+        // One that ran out of time before may have been told already.
+        if !worker.hand.is_told(ordinal) {
+            self.send_cancel(key, ordinal);
+        }
+        self.blame(key, ordinal, |id| Culprit {
+            cause: KillCause::Cancelled(id),
+            is_told: true,
+            taints_at: ends_at,
+            has_tainted: false,
+            ends_at,
+            cuts_at,
+        });
     }
 
-    fn blame(
-        &mut self,
-        key: WorkerKey,
-        ordinal: Ordinal,
-        cause: fn(JobId) -> KillCause,
-        taints_at: Time,
-        (ends_at, cuts_at): (Time, Time),
-    ) {
+    fn blame(&mut self, key: WorkerKey, ordinal: Ordinal, culprit: impl FnOnce(JobId) -> Culprit) {
         let Some(worker) = self.workers.get_mut(key) else { return };
         let Some(id) = worker.hand.get(ordinal).map(|request| request.id) else { return };
-        let culprit = Culprit { cause: cause(id), taints_at, has_tainted: false, ends_at, cuts_at };
-        worker.hand.blame(ordinal, culprit);
+        worker.hand.blame(ordinal, culprit(id));
         self.judge_culprits(key);
         self.arm_worker(key);
     }
@@ -97,11 +107,7 @@ impl<T: Ticket> Scheduler<T> {
         }
         match worker.state {
             State::Stopping(rung) => return self.hasten(key, rung, step),
-            State::Spawning => {
-                worker.killed = Some(cause);
-                worker.state = State::Stopping(Rung::Unborn);
-                return;
-            }
+            State::Spawning => return self.stop_unborn(key, cause, step),
             State::Starting | State::Ready | State::Busy | State::Draining { .. } => {}
         }
         worker.killed = Some(cause.clone());
@@ -112,14 +118,35 @@ impl<T: Ticket> Scheduler<T> {
         self.arm_worker(key);
     }
 
+    /// There is nothing to signal yet. Starting a process may take until its boot timeout; a call that does not come
+    /// back then, or while everything ends, is given up like a process that cannot be killed.
+    fn stop_unborn(&mut self, key: WorkerKey, cause: KillCause, step: Step) {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        let config = &self.config.groups[usize::from(worker.group.0)];
+        let patience = match step {
+            Step::Kill => now.max(worker.born + config.boot_timeout),
+            Step::Warn | Step::Terminate => now,
+        };
+        worker.killed = Some(cause);
+        worker.state = State::Stopping(Rung::Unborn { until: patience + config.kill_grace });
+        self.arm_worker(key);
+    }
+
     /// The ladder has begun: whoever is in a greater hurry does not wait for the graces of the one who began it.
     fn hasten(&mut self, key: WorkerKey, rung: Rung, step: Step) {
+        let now = self.now;
         match (rung, step) {
+            (Rung::Unborn { until }, Step::Warn | Step::Terminate) => {
+                let Some(worker) = self.workers.get_mut(key) else { return };
+                let grace = self.config.groups[usize::from(worker.group.0)].kill_grace;
+                worker.state = State::Stopping(Rung::Unborn { until: until.min(now + grace) });
+            }
             (Rung::Terminated { .. }, Step::Warn) => self.first_rung(key, step),
             (Rung::Warned { .. }, Step::Warn | Step::Kill) | (Rung::Terminated { .. }, Step::Kill) => {
                 self.kill(key);
             }
-            (Rung::Unborn | Rung::Killed { .. }, _) | (_, Step::Terminate) => {}
+            (Rung::Unborn { .. } | Rung::Killed { .. }, _) | (_, Step::Terminate) => {}
         }
         self.arm_worker(key);
     }
@@ -154,10 +181,9 @@ impl<T: Ticket> Scheduler<T> {
     /// The time on a rung is over.
     pub(super) fn climb(&mut self, key: WorkerKey, rung: Rung) {
         match rung {
-            Rung::Unborn => {}
             Rung::Warned { until } | Rung::Terminated { until } if until <= self.now => self.kill(key),
-            Rung::Killed { until } if until <= self.now => self.write_off(key),
-            Rung::Warned { .. } | Rung::Terminated { .. } | Rung::Killed { .. } => {}
+            Rung::Unborn { until } | Rung::Killed { until } if until <= self.now => self.write_off(key),
+            Rung::Unborn { .. } | Rung::Warned { .. } | Rung::Terminated { .. } | Rung::Killed { .. } => {}
         }
     }
 }

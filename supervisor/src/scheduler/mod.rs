@@ -164,6 +164,7 @@ impl<T: Ticket> Scheduler<T> {
             Input::ShutdownWorker { worker, grace } => self.drain(worker, self.now + grace),
             Input::SoftKill { deadline, backlog } => self.soft_kill(deadline, backlog),
             Input::HardKill => self.hard_kill(),
+            Input::LeftoverEnded(group) => self.leftover_ended(group),
             Input::Spawned { worker, .. }
             | Input::SpawnFailed { worker, .. }
             | Input::Hello(worker)

@@ -29,26 +29,36 @@ pub enum Outcome {
         clock: Clock,
         /// Whether a handler had been called.
         started: Started,
+        /// The worker that had it, when its handler was at work.
+        worker: Option<Arc<str>>,
     },
     /// Its owner cancelled it.
     Cancelled {
         /// Whether a handler had been called.
         started: Started,
+        /// The worker that had it, when its handler was at work.
+        worker: Option<Arc<str>>,
     },
     /// The worker died after the handler had been called: nobody knows how far it came.
     WorkerLost(WorkerLost),
-    /// It was running at too many workers' deaths.
+    /// Too many workers died with it in hand.
     Poisoned {
         /// The deaths, oldest first.
         reports: Vec<Arc<CrashReport>>,
+        /// Whether a handler had been called: not when every worker died before that.
+        started: Started,
     },
     /// The supervisor was shut down first.
     ShuttingDown {
         /// Whether a handler had been called.
         started: Started,
+        /// The worker that had it, when its handler was at work.
+        worker: Option<Arc<str>>,
     },
     /// Its group has no worker and gets none.
     NoWorkers {
+        /// The group's name.
+        group: Arc<str>,
         /// Why the group has none.
         reason: Arc<str>,
         /// Whether a handler had been called, in an earlier attempt.
@@ -91,12 +101,13 @@ impl fmt::Display for Clock {
     }
 }
 
-/// Whether a handler was called for the job.
+/// Whether a handler was called for the job: whether a worker moved the start mark past its request, which it does
+/// just before it calls the handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Started {
     /// It certainly was not, and never will be.
     No,
-    /// It was, at least once.
+    /// It was, at least once, or is being called this very moment.
     Yes,
 }
 
@@ -181,6 +192,8 @@ pub enum KillCause {
     Cancelled(JobId),
     /// It did not say ready in time.
     NotReady,
+    /// Its library speaks this version of the protocol, which is not the supervisor's.
+    WrongVersion(u16),
     /// Its heartbeat stopped.
     Silent,
     /// It broke the protocol.
@@ -199,6 +212,10 @@ impl fmt::Display for KillCause {
             KillCause::TimedOut(job) => write!(f, "job {job} ran out of time"),
             KillCause::Cancelled(job) => write!(f, "job {job} was cancelled and did not end"),
             KillCause::NotReady => f.write_str("it did not say ready within boot_timeout"),
+            KillCause::WrongVersion(version) => {
+                let ours = ganger_protocol::VERSION;
+                write!(f, "its library speaks version {version} of the protocol, the supervisor {ours}")
+            }
             KillCause::Silent => f.write_str("its heartbeat stopped"),
             KillCause::Violation(reason) => write!(f, "it broke the protocol: {reason}"),
             KillCause::LinkClosed => f.write_str("it closed its link and lived on"),

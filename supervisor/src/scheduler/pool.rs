@@ -36,7 +36,8 @@ impl<T: Ticket> Scheduler<T> {
             | Input::Resize { .. }
             | Input::ShutdownWorker { .. }
             | Input::SoftKill { .. }
-            | Input::HardKill => debug_assert!(false, "not an input of a worker"),
+            | Input::HardKill
+            | Input::LeftoverEnded(_) => debug_assert!(false, "not an input of a worker"),
         }
         self.arm_worker(key);
     }
@@ -82,6 +83,7 @@ impl<T: Ticket> Scheduler<T> {
                     self.take_back(key);
                 }
                 if is_news {
+                    self.note_runnable(key);
                     self.act(Action::Sample(key));
                 }
             }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ganger_protocol::Time;
 
-use super::exit::Blame;
-use super::group::{Degraded, Place};
+use super::exit::{Blame, blame_of};
+use super::group::{Cure, Degraded, Place};
 use super::job::jittered;
 use super::ladder::Step;
 use super::worker::Worker;
@@ -77,8 +77,15 @@ impl<T: Ticket> Scheduler<T> {
         let group = &self.groups[usize::from(index.0)];
         if group.degraded.is_none() {
             let reason = format!("{} processes could not be killed", group.written_off);
-            self.degrade(index, reason.into());
+            self.degrade(index, reason.into(), Cure::Places);
         }
+    }
+
+    /// A process that had been written off has ended after all: its place is free again.
+    pub(super) fn leftover_ended(&mut self, index: GroupIndex) {
+        let Some(group) = self.groups.get_mut(usize::from(index.0)) else { return };
+        group.written_off = group.written_off.saturating_sub(1);
+        group.is_dirty = true;
     }
 
     fn spawn(&mut self, index: GroupIndex, slot: u32) {
@@ -94,6 +101,7 @@ impl<T: Ticket> Scheduler<T> {
             degraded.probe = Some(worker);
         }
         self.act(Action::Spawn { worker, group: index, slot, name });
+        self.arm_worker(worker);
     }
 
     /// No process could be started.
@@ -106,19 +114,23 @@ impl<T: Ticket> Scheduler<T> {
             SpawnFailure::Temporary(reason) => (reason, false),
         };
         self.tell(Event::SpawnFailed { worker: Arc::clone(&worker.name), reason: Arc::clone(&reason) });
-        let blame = if worker.killed.is_some() { Blame::Nobody } else { Blame::Worker };
+        let blame = match &worker.killed {
+            _ if is_permanent => Blame::Program,
+            Some(cause) => blame_of(cause),
+            None => Blame::Worker,
+        };
         self.free_slot(key, worker.group, worker.slot, blame, &reason);
         if is_permanent {
-            self.degrade(worker.group, reason);
+            self.degrade(worker.group, reason, Cure::Ready);
         }
     }
 
     pub(super) fn on_wrong_version(&mut self, key: WorkerKey, version: u16) {
         let Some(group) = self.workers.get(key).map(|worker| worker.group) else { return };
-        let ours = ganger_protocol::VERSION;
-        let reason = format!("its library speaks version {version} of the protocol, the supervisor {ours}");
-        self.stop(key, KillCause::Violation(reason.as_str().into()), Step::Kill);
-        self.degrade(group, reason.into());
+        let cause = KillCause::WrongVersion(version);
+        let reason = cause.to_string();
+        self.stop(key, cause, Step::Kill);
+        self.degrade(group, reason.into(), Cure::Ready);
     }
 
     /// The slot of a worker that is gone: when may it be filled again?
@@ -153,7 +165,7 @@ impl<T: Ticket> Scheduler<T> {
         place.occupant = None;
         place.due = now;
         let is_fault = match blame {
-            Blame::Nobody => false,
+            Blame::Nobody | Blame::Program => false,
             Blame::Worker => true,
             Blame::Unkillable => {
                 group.written_off += 1;
@@ -186,7 +198,7 @@ impl<T: Ticket> Scheduler<T> {
         }
         let (name, is_degraded) = (Arc::clone(&group.name), group.degraded.is_some());
         if let Some(excess) = self.excess(index, policy) {
-            self.degrade(index, format!("{excess}; the last: {end}").into());
+            self.degrade(index, format!("{excess}; the last: {end}").into(), Cure::Health);
         } else if self.wants_workers() && !is_degraded {
             self.tell(Event::WorkerRestarting { group: name, slot, delay });
         }
@@ -207,18 +219,30 @@ impl<T: Ticket> Scheduler<T> {
         is_hollow.then(|| format!("more than {limit} unexpected exits in a row in every slot"))
     }
 
-    fn degrade(&mut self, index: GroupIndex, reason: Arc<str>) {
+    fn degrade(&mut self, index: GroupIndex, reason: Arc<str>, cure: Cure) {
         let policy = &self.config.groups[usize::from(index.0)].restart;
         let group = &mut self.groups[usize::from(index.0)];
         group.is_dirty = true;
         match &mut group.degraded {
-            Some(degraded) => degraded.reason = reason,
+            Some(degraded) => {
+                degraded.reason = reason;
+                degraded.cure = degraded.cure.max(cure);
+            }
             None => {
                 let probe_at = self.now + jittered(policy.backoff_max, policy.jitter, &mut self.random);
                 let name = Arc::clone(&group.name);
-                group.degraded = Some(Degraded { reason: Arc::clone(&reason), probe_at, probe: None });
+                group.degraded = Some(Degraded { reason: Arc::clone(&reason), cure, probe_at, probe: None });
                 self.tell(Event::Degraded { group: name, reason });
             }
+        }
+    }
+
+    /// The worker says ready: a probe shows by that alone that its program can be run again.
+    pub(super) fn note_runnable(&mut self, key: WorkerKey) {
+        let Some(index) = self.workers.get(key).map(|worker| worker.group) else { return };
+        let is_cure = |degraded: &Degraded| degraded.probe == Some(key) && degraded.cure <= Cure::Ready;
+        if self.groups[usize::from(index.0)].degraded.as_ref().is_some_and(is_cure) {
+            self.heal(index);
         }
     }
 
@@ -248,9 +272,14 @@ impl<T: Ticket> Scheduler<T> {
         self.tell(Event::Healed { group: name });
     }
 
-    /// A degraded group that was made smaller may want only workers that are well: no probe would ever come.
+    /// Heals a group for which no probe would ever come: because it has its places back, or because it was made
+    /// smaller and wants only workers that are well.
     fn heal_if_complete(&mut self, index: GroupIndex, target: u32) {
         let group = &self.groups[usize::from(index.0)];
+        let has_places = |degraded: &Degraded| degraded.cure == Cure::Places && !group.is_out_of_places();
+        if group.degraded.as_ref().is_some_and(has_places) {
+            return self.heal(index);
+        }
         let is_well = |worker: &Worker| worker.is_serving() && worker.is_healthy;
         let is_filled =
             |place: &Place| place.occupant.and_then(|key| self.workers.get(key)).is_some_and(is_well);

@@ -147,6 +147,7 @@ impl<T: Ticket> Scheduler<T> {
             Life::Leaving { .. } | Life::Ending if self.workers.len() == 0 => {
                 self.life = Life::Stopped;
                 self.timers.clear(&mut self.shutdown_timer);
+                self.timers.clear(&mut self.sampling_timer);
                 self.tell(Event::Stopped);
                 self.act(Action::Stopped);
                 true

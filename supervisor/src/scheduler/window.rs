@@ -133,14 +133,15 @@ impl<T: Ticket> Scheduler<T> {
         let Some(job) = self.jobs.get(key) else { return };
         match request.pending {
             Some(pending) => {
-                let outcome = decided(pending, job.started());
+                let outcome = decided(pending, job.started(), None);
                 self.finish(key, outcome);
             }
             None => self.requeue(key),
         }
     }
 
-    /// The worker holds less than before: isolation may end, a drained worker may leave, a culprit may be alone.
+    /// The worker holds less than before: isolation may end, and a drained worker may leave. Whether its culprits are
+    /// alone now is judged when all that it said has been read (`due.rs`): the next answer may be the culprit's own.
     pub(super) fn note_hand_shrunk(&mut self, key: WorkerKey) {
         let now = self.now;
         let Some(worker) = self.workers.get_mut(key) else { return };
@@ -152,6 +153,5 @@ impl<T: Ticket> Scheduler<T> {
                 idle_since.get_or_insert(now);
             }
         }
-        self.judge_culprits(key);
     }
 }

@@ -90,7 +90,9 @@ pub(super) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rung {
     /// It has no process yet; it will be killed as soon as it has one.
-    Unborn,
+    Unborn {
+        until: Time,
+    },
     Warned {
         until: Time,
     },

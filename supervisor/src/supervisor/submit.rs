@@ -8,8 +8,8 @@ use super::Supervisor;
 use crate::builder::index_of;
 use crate::command::Command;
 use crate::error::HEAD_LIMIT;
-use crate::shared::Refused;
 use crate::scheduler::GroupIndex;
+use crate::shared::Refused;
 use crate::slot::{JobSlot, Spec};
 use crate::{EnqueueError, Handle, Job, Work};
 
@@ -36,7 +36,7 @@ impl Supervisor {
         let admission = self.check_size(&spec, payload.len());
         match admission.and_then(|()| admit(group, payload.len()).map_err(Refusal::Admission)) {
             Ok(()) => Ok(self.accept(JobSlot::new(JobId::random(), spec, group, payload, enqueued))),
-            Err(refusal) => Err(refused(job, payload, refusal)),
+            Err(refusal) => Err(refused(job, payload, refusal, &self.inner.names[usize::from(group.0)])),
         }
     }
 
@@ -60,7 +60,12 @@ impl Supervisor {
     }
 }
 
-fn refused<C: Work>(mut job: Job<C>, payload: Vec<u8>, refusal: Refusal) -> EnqueueError<C> {
+fn refused<C: Work>(
+    mut job: Job<C>,
+    payload: Vec<u8>,
+    refusal: Refusal,
+    group: &Arc<str>,
+) -> EnqueueError<C> {
     job.call_mut().put_back(payload);
     let job = Box::new(job);
     match refusal {
@@ -70,6 +75,8 @@ fn refused<C: Work>(mut job: Job<C>, payload: Vec<u8>, refusal: Refusal) -> Enqu
         }
         Refusal::Admission(Refused::TooLarge { size, limit }) => EnqueueError::TooLarge { job, size, limit },
         Refusal::Admission(Refused::ShuttingDown) => EnqueueError::ShuttingDown { job },
-        Refusal::Admission(Refused::NoWorkers(reason)) => EnqueueError::NoWorkers { job, reason },
+        Refusal::Admission(Refused::NoWorkers(reason)) => {
+            EnqueueError::NoWorkers { job, group: Arc::clone(group), reason }
+        }
     }
 }

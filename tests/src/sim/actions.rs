@@ -97,7 +97,10 @@ impl World {
         self.procs.push(Process::new(worker, group, slot, name, self.plan.room, now));
         self.live.push(proc);
         let start = now.max(self.spawner_free_at);
-        let effort = Duration::from_micros(if self.rng.u8(..16) == 0 {
+        let hangs = self.is_noisy() && self.chance(self.plan.faults.spawn / 8);
+        let effort = Duration::from_micros(if hangs {
+            self.rng.u64(..20_000_000)
+        } else if self.rng.u8(..16) == 0 {
             self.rng.u64(..300_000)
         } else {
             self.rng.u64(300..3_000)
@@ -326,18 +329,23 @@ impl World {
         }
         let process = &mut self.procs[proc];
         process.desk.is_buried = true;
+        process.desk.is_left_over = !matches!(process.life, Life::Reaped | Life::None);
         process.down.close_writer();
         process.up.close_reader();
-        if process.is_alive() {
+        let is_at_large = process.is_alive() && process.told.killed.is_none();
+        if is_at_large {
+            self.wants_signal(proc, Signal::Kill);
+        }
+        if self.procs[proc].is_alive() {
             self.read_soon(proc);
         }
         self.forget_the_gone();
     }
 
     /// Nothing can happen to a process that is dead and buried.
-    fn forget_the_gone(&mut self) {
+    pub(crate) fn forget_the_gone(&mut self) {
         let procs = &self.procs;
-        self.live.retain(|proc| !procs[*proc].desk.is_buried || procs[*proc].is_alive());
+        self.live.retain(|proc| !procs[*proc].desk.is_buried || procs[*proc].desk.is_left_over);
     }
 
     fn note_requeued(&mut self, job: JobKey) {
@@ -366,7 +374,7 @@ fn claim(outcome: &Outcome) -> Claim {
         Outcome::Failed { failure, attempt } => {
             Claim::Failed { said: hash_failure(failure), number: attempt.attempt }
         }
-        Outcome::TimedOut { clock, started } => {
+        Outcome::TimedOut { clock, started, .. } => {
             let clock = match clock {
                 Clock::Queue => WhichClock::Queue,
                 Clock::Run => WhichClock::Run,
@@ -374,10 +382,12 @@ fn claim(outcome: &Outcome) -> Claim {
             };
             Claim::TimedOut { clock, started: is_yes(started) }
         }
-        Outcome::Cancelled { started } => Claim::Cancelled { started: is_yes(started) },
+        Outcome::Cancelled { started, .. } => Claim::Cancelled { started: is_yes(started) },
         Outcome::WorkerLost(_) => Claim::Lost,
-        Outcome::Poisoned { reports } => Claim::Poisoned { reports: reports.len() },
-        Outcome::ShuttingDown { started } => Claim::ShuttingDown { started: is_yes(started) },
+        Outcome::Poisoned { reports, started } => {
+            Claim::Poisoned { reports: reports.len(), started: is_yes(started) }
+        }
+        Outcome::ShuttingDown { started, .. } => Claim::ShuttingDown { started: is_yes(started) },
         Outcome::NoWorkers { started, .. } => Claim::NoWorkers { started: is_yes(started) },
     }
 }

@@ -1,6 +1,6 @@
 //! The fake driver: one turn of the supervisor's loop, with every order and every cut that a real one may meet.
 
-use ganger::internals::{Exit, ExitStatus, Input, Reply, SpawnFailure};
+use ganger::internals::{Exit, ExitStatus, GroupIndex, Input, Reply, SpawnFailure};
 use ganger_protocol::{
     Answered as Wire, Body, Failure, FrameError, Kind, MAGIC, Ordinal, Page, Slot, SupervisorHello, Time,
     ToSupervisor, VERSION, decode,
@@ -73,6 +73,7 @@ impl World {
         let now = self.now();
         if self.scheduler.poll_timeout().is_some_and(|due| due <= now) {
             self.note_deadline_of_the_soft_kill();
+            self.note_ripe_culprits();
             self.scheduler.handle_timeout(now);
         }
     }
@@ -92,6 +93,9 @@ impl World {
     }
 
     fn take_in_process(&mut self, proc: usize) {
+        if self.procs[proc].desk.is_buried {
+            return self.take_in_leftover(proc);
+        }
         match self.procs[proc].desk.spawn_answer.take() {
             Some(answer) => self.take_in_spawn(proc, answer),
             None => self.take_in_death(proc),
@@ -122,6 +126,25 @@ impl World {
             self.note_spawn_failed(proc, answer == SpawnAnswer::FailedForGood);
         }
         self.scheduler.handle_input(now, input);
+    }
+
+    /// A process that had been given up is there at last, or at its end.
+    fn take_in_leftover(&mut self, proc: usize) {
+        let now = self.now();
+        if self.procs[proc].desk.spawn_answer.take() == Some(SpawnAnswer::Started) {
+            self.wants_signal(proc, Signal::Kill);
+        }
+        let process = &mut self.procs[proc];
+        let has_ended = matches!(process.life, Life::Zombie(_) | Life::None);
+        if !has_ended || !std::mem::take(&mut process.desk.is_left_over) {
+            return;
+        }
+        process.life = Life::Reaped;
+        let group = process.group;
+        self.trace.note(now, 26, proc as u64, 0, || format!("process {proc} has ended after all"));
+        self.groups[group].note_leftover_ended(now);
+        self.scheduler.handle_input(now, Input::LeftoverEnded(GroupIndex(group as u16)));
+        self.forget_the_gone();
     }
 
     fn greet(&mut self, proc: usize) {

@@ -156,6 +156,12 @@ impl GroupModel {
         }
     }
 
+    /// A process that was written off has ended after all.
+    pub(crate) fn note_leftover_ended(&mut self, now: Time) {
+        self.written_off -= 1;
+        self.changed = now;
+    }
+
     pub(crate) fn degrade(&mut self, now: Time) {
         self.degraded.get_or_insert(now);
         self.last_probe = None;

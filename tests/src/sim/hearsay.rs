@@ -38,7 +38,6 @@ impl World {
         let told = &mut self.procs[proc].told;
         told.held.retain(|other| *other != attempt);
         told.answers += 1;
-        told.just_answered.push(attempt);
         told.last_progress = now;
         self.groups[group].note_answer(slot);
     }
@@ -165,16 +164,12 @@ impl World {
         let terms = self.ledger.jobs[index].terms;
         let abandoned = match claim {
             Claim::TimedOut { .. } => {
-                let is_fatal = terms.overtime == Overtime::Kill;
-                Abandoned { at: now, taints_from: now, is_fatal, may_be_fatal: is_fatal }
+                let fatal = (terms.overtime == Overtime::Kill).then_some(now);
+                Abandoned { at: now, taints_from: now, fatal }
             }
-            // One that is in its overtime already stays with what its owner said about that.
-            Claim::Cancelled { .. } => Abandoned {
-                at: now,
-                taints_from: now + cancel_grace,
-                is_fatal: !self.may_be_in_overtime(open) || terms.overtime == Overtime::Kill,
-                may_be_fatal: true,
-            },
+            Claim::Cancelled { .. } => {
+                Abandoned { at: now, taints_from: now + cancel_grace, fatal: Some(now) }
+            }
             Claim::Replied { .. }
             | Claim::Failed { .. }
             | Claim::Lost
@@ -182,14 +177,20 @@ impl World {
             | Claim::ShuttingDown { .. }
             | Claim::NoWorkers { .. } => return,
         };
-        self.ledger.attempts[open].abandoned.get_or_insert(abandoned);
+        let standing = self.ledger.attempts[open].abandoned.get_or_insert(abandoned);
+        // One that was left alone in its overtime, and is cancelled then.
+        standing.fatal = standing.fatal.or(abandoned.fatal);
     }
 
-    fn may_be_in_overtime(&self, attempt: usize) -> bool {
+    /// The timers are about to be looked at: what they decide may be done after answers that come later in the turn.
+    pub(crate) fn note_ripe_culprits(&mut self) {
         let now = self.now();
-        let attempt = &self.ledger.attempts[attempt];
-        let timeout = self.ledger.jobs[attempt.job].terms.run_timeout;
-        matches!((attempt.marked, timeout), (Some(marked), Some(timeout)) if now >= marked + timeout)
+        for index in 0..self.live.len() {
+            let proc = self.live[index];
+            if self.has_ripe_culprit(proc, now) {
+                self.procs[proc].told.ripe_at = Some(now);
+            }
+        }
     }
 
     /// The timers may end everything now.

@@ -21,7 +21,6 @@ impl World {
         for proc in self.live.clone() {
             self.check_ladder(proc);
             self.check_unrouted(proc);
-            self.procs[proc].told.just_answered.clear();
         }
         for group in 0..self.groups.len() {
             self.check_idle_workers(group);
@@ -136,8 +135,9 @@ impl World {
         self.procs[proc].told.held.iter().any(|attempt| {
             let attempt = &self.ledger.attempts[*attempt];
             let Some(abandoned) = attempt.abandoned.filter(|_| !attempt.is_vague) else { return false };
-            let by = abandoned.at + policy.cancel_grace + policy.bystander_grace;
-            abandoned.is_fatal && self.court.is_overdue(now, by, abandoned.at)
+            let Some(fatal) = abandoned.fatal else { return false };
+            let by = fatal + policy.cancel_grace + policy.bystander_grace;
+            self.court.is_overdue(now, by, fatal)
         })
     }
 
@@ -365,12 +365,6 @@ impl World {
         self.court.demand(self.end.stopped, Check::EndingsEnd, || {
             format!("at {now:?} not everything has ended: {:?}", self.end)
         });
-        // The last look at the workers may still be due; it finds none and is not repeated.
-        for _ in 0..16 {
-            if let Some(due) = self.scheduler.poll_timeout() {
-                self.scheduler.handle_timeout(due);
-            }
-        }
         let due = self.scheduler.poll_timeout();
         self.court.demand(due.is_none(), Check::NoTimerIsLeft, || {
             format!("after the end something is due at {due:?}")

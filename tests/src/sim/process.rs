@@ -209,6 +209,8 @@ pub(crate) struct Desk {
     pub(crate) has_ended_link: bool,
     pub(crate) has_ended_process: bool,
     pub(crate) is_buried: bool,
+    /// It was buried before it had ended: its end is still to be told.
+    pub(crate) is_left_over: bool,
 }
 
 /// What the spawner found.

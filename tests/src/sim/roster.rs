@@ -39,8 +39,8 @@ pub(crate) struct Told {
     /// Attempts that are not over, oldest first.
     pub(crate) held: Vec<usize>,
     pub(crate) answers: u32,
-    /// Attempts that were answered since the last turn.
-    pub(crate) just_answered: Vec<usize>,
+    /// When the timers were last looked at while a culprit of its was due to end it.
+    pub(crate) ripe_at: Option<Time>,
     /// When it answered last, or got a request while it had none.
     pub(crate) last_progress: Time,
     pub(crate) shutdown_by: Option<Time>,
@@ -76,7 +76,7 @@ impl Told {
             next_ordinal: Ordinal(1),
             held: Vec::new(),
             answers: 0,
-            just_answered: Vec::new(),
+            ripe_at: None,
             last_progress: ordered,
             shutdown_by: None,
         }

@@ -142,6 +142,7 @@ impl World {
             || overstays
             || !self.procs[proc].sort.is_truthful()
             || self.ledger.may_be_killed
+            || told.ripe_at == Some(now)
             || self.has_ripe_culprit(proc, now)
     }
 
@@ -155,15 +156,15 @@ impl World {
                 || self.ledger.is_overtime_unsaid(attempt.job, now)
                 || self.ledger.jobs[attempt.job].is_settled()
         });
-        // The others' answers may have been read before its own.
-        told.held.iter().chain(&told.just_answered).any(|attempt| {
+        told.held.iter().any(|attempt| {
             let attempt = &self.ledger.attempts[*attempt];
             let (Some(abandoned), Some(cancelled)) = (attempt.abandoned, attempt.cancel_sent) else {
                 return false;
             };
+            let Some(fatal) = abandoned.fatal else { return false };
             let ends = cancelled + policy.cancel_grace;
-            let cuts = abandoned.taints_from + policy.bystander_grace;
-            abandoned.may_be_fatal && now >= ends && (alone || now >= cuts)
+            let cuts = abandoned.taints_from.max(fatal) + policy.bystander_grace;
+            now >= ends && (alone || now >= cuts)
         })
     }
 
@@ -203,7 +204,9 @@ impl World {
         let (kill_grace, orphan_grace) = (self.policy(proc).kill_grace, self.policy(proc).orphan_grace);
         let told = &mut self.procs[proc].told;
         let is_unread = told.process_ended.is_none_or(|at| at == now);
-        let is_unkillable = is_unread && told.killed.is_some_and(|at| now >= at + kill_grace);
+        let is_unborn = told.spawned.is_none_or(|at| at == now);
+        let is_stuck = is_unborn && !told.spawn_failed && now >= told.ordered + kill_grace;
+        let is_unkillable = is_unread && (is_stuck || told.killed.is_some_and(|at| now >= at + kill_grace));
         told.is_written_off = is_unkillable;
         let is_proven = told.is_proven_dead(now, orphan_grace);
         self.court.demand(is_proven, Check::BuriedOnce, || {

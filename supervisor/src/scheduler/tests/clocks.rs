@@ -16,7 +16,7 @@ fn a_timeout_settles_a_job_wherever_it_is() {
     stage.start(1);
     stage.pass(millis(55));
     let started_of = |name| match stage.outcomes.get(&name) {
-        Some(Outcome::TimedOut { clock: Clock::Total, started }) => *started,
+        Some(Outcome::TimedOut { clock: Clock::Total, started, .. }) => *started,
         other => panic!("job {name}: {other:?}"),
     };
     assert_eq!([1, 2, 3].map(started_of), [Started::Yes, Started::No, Started::No]);
@@ -49,7 +49,7 @@ fn a_cancel_after_a_queue_timeout_that_does_not_count_is_heard() {
     stage.now = stage.now + millis(15);
     stage.scheduler.handle_timeout(stage.now);
     stage.tell(Input::Cancel(key));
-    assert!(matches!(stage.outcomes[&1], Outcome::Cancelled { started: Started::Yes }));
+    assert!(matches!(stage.outcomes[&1], Outcome::Cancelled { started: Started::Yes, worker: Some(_) }));
 }
 
 /// One look at the page judges everything a worker holds; a thousand clocks that run out together were a thousand
@@ -79,7 +79,10 @@ fn a_run_timeout_counts_from_the_start_and_ends_the_worker() {
     stage.pass(millis(90));
     assert!(stage.outcomes.is_empty(), "it has not run for 100 ms");
     stage.pass(millis(15));
-    assert!(matches!(stage.outcomes[&1], Outcome::TimedOut { clock: Clock::Run, started: Started::Yes }));
+    assert!(matches!(
+        stage.outcomes[&1],
+        Outcome::TimedOut { clock: Clock::Run, started: Started::Yes, worker: Some(_) }
+    ));
     assert_eq!(stage.count(|action| matches!(action, Action::Cancel { .. })), 1);
     stage.pass(millis(1_010));
     assert_eq!(stage.count(|action| matches!(action, Action::Terminate(key) if *key == workers[0])), 1);
@@ -116,4 +119,67 @@ fn a_clock_counts_from_when_the_job_was_enqueued_not_from_when_the_turn_began() 
     assert!(stage.outcomes.is_empty(), "{:?}", stage.outcomes);
     stage.pass(millis(5));
     assert!(matches!(stage.outcomes[&1], Outcome::TimedOut { clock: Clock::Total, .. }));
+}
+
+/// J7: a job in its overtime that was to be left alone settled when it was cancelled, and neither was its handler told nor
+/// its worker ended.
+#[test]
+fn a_cancel_in_overtime_tells_the_handler_and_ends_the_worker() {
+    let (mut stage, workers) = Stage::ready(GroupConfig::new("g", 1), 1);
+    let retry_on = RetryOn { run_timeout: true, ..RetryOn::default() };
+    let on_timeout = OnTimeout::Leave;
+    let options = JobOptions {
+        retries: 1,
+        run_timeout: Some(millis(20)),
+        retry_on,
+        on_timeout,
+        ..JobOptions::default()
+    };
+    let key = stage.enqueue(1, options);
+    stage.start(1);
+    let cancels = |stage: &Stage| stage.count(|action| matches!(action, Action::Cancel { .. }));
+    stage.pass(millis(5_000));
+    assert_eq!((cancels(&stage), stage.outcomes.len()), (0, 0));
+    stage.tell(Input::Cancel(key));
+    assert_eq!(cancels(&stage), 1);
+    assert!(matches!(stage.outcomes[&1], Outcome::Cancelled { started: Started::Yes, worker: Some(_) }));
+    stage.pass(millis(1_010));
+    let is_end = |action: &Action<Owner>| matches!(action, Action::Terminate(key) if *key == workers[0]);
+    assert_eq!(stage.count(is_end), 1);
+}
+
+/// A cancel in overtime that comes after the Cancel says nothing new, and wins the worker no time.
+#[test]
+fn a_cancel_in_overtime_is_told_once_and_keeps_the_earlier_end() {
+    let (mut stage, _) = Stage::ready(GroupConfig::new("g", 1), 1);
+    let retry_on = RetryOn { run_timeout: true, ..RetryOn::default() };
+    let options = JobOptions { retries: 1, run_timeout: Some(millis(20)), retry_on, ..JobOptions::default() };
+    let key = stage.enqueue(1, options);
+    stage.start(1);
+    stage.pass(millis(800));
+    stage.tell(Input::Cancel(key));
+    assert_eq!(stage.count(|action| matches!(action, Action::Cancel { .. })), 1);
+    stage.pass(millis(300));
+    assert_eq!(stage.count(|action| matches!(action, Action::Terminate(_))), 1);
+}
+
+/// The run clock of a request whose slot is empty already, and whose answer does not come, begins at the first look: the
+/// job settles all the same, at most one `run_timeout` late, and an answer that is only slow is taken.
+#[test]
+fn an_answer_that_never_comes_does_not_stop_the_run_clock() {
+    let (mut stage, _) = Stage::ready(GroupConfig::new("g", 1), 2);
+    let options = JobOptions { run_timeout: Some(millis(100)), ..JobOptions::default() };
+    stage.enqueue(1, options.clone());
+    stage.enqueue(2, options);
+    let lost = stage.start(1);
+    let slow = stage.start(2);
+    for sent in [lost, slow] {
+        stage.pages[&sent.to].vacate(sent.ordinal.0 as usize % 64);
+    }
+    stage.pass(millis(150));
+    stage.answer_started(slow);
+    assert!(matches!(stage.outcomes.get(&2), Some(Outcome::Replied { .. })));
+    assert!(!stage.outcomes.contains_key(&1));
+    stage.pass(millis(60));
+    assert!(matches!(stage.outcomes.get(&1), Some(Outcome::TimedOut { clock: Clock::Run, .. })));
 }

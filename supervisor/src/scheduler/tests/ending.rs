@@ -70,7 +70,7 @@ fn a_hard_kill_settles_every_job_and_comes_to_an_end() {
     stage.start(1);
     stage.tell(Input::HardKill);
     let started_of = |name| match stage.outcomes[&name] {
-        Outcome::ShuttingDown { started } => started,
+        Outcome::ShuttingDown { started, .. } => started,
         ref other => panic!("job {name}: {other:?}"),
     };
     assert_eq!([1, 2, 3].map(started_of), [Started::Yes, Started::No, Started::No]);
@@ -110,7 +110,7 @@ fn a_soft_kill_that_settles_waits_for_what_is_running_until_its_deadline() {
     stage.tell(Input::SoftKill { deadline: millis(1_000), backlog: Backlog::Settle });
     assert_eq!(stage.outcomes.keys().copied().collect::<Vec<_>>(), [2, 3]);
     stage.pass(millis(1_010));
-    assert!(matches!(stage.outcomes[&1], Outcome::ShuttingDown { started: Started::Yes }));
+    assert!(matches!(stage.outcomes[&1], Outcome::ShuttingDown { started: Started::Yes, worker: Some(_) }));
     stage.pass(millis(10_010));
     assert!(stage.is_stopped());
     assert_eq!(stage.scheduler.job_count(), 0);
@@ -158,5 +158,57 @@ fn a_process_that_is_ended_as_soon_as_it_begins_is_announced_all_the_same() {
     stage.die(worker);
     let is_crashed = |action: &Action<Owner>| matches!(action, Action::Tell(Event::WorkerCrashed { .. }));
     assert_eq!(stage.count(is_crashed), 1);
+    assert!(stage.is_stopped());
+}
+
+/// Two answers came in one read, a bystander's and then the culprit's own: the first left the culprit alone, and SIGTERM
+/// went to a worker that had answered everything.
+#[test]
+fn answers_that_come_together_are_all_heard_before_anybody_is_ended() {
+    let (mut stage, _) = Stage::ready(GroupConfig::new("g", 1), 2);
+    stage.enqueue(1, JobOptions { timeout: Some(millis(10)), ..JobOptions::default() });
+    stage.enqueue(2, JobOptions::default());
+    let culprit = stage.start(1);
+    let bystander = stage.start(2);
+    stage.pass(millis(2_000));
+    for Sent { to: worker, ordinal, epoch, .. } in [bystander, culprit] {
+        stage.pages[&worker].vacate(ordinal.0 as usize % 64);
+        stage.note(Input::Answer { worker, ordinal, epoch, ran: millis(0), reply: Reply::Data(Vec::new()) });
+    }
+    stage.act();
+    stage.pass(millis(10_000));
+    assert_eq!(stage.count(|action| matches!(action, Action::Terminate(_))), 0);
+}
+
+/// A culprit that is left alone by its bystander's answer is ended as soon as that was all.
+#[test]
+fn a_culprit_that_is_alone_after_an_answer_is_ended() {
+    let (mut stage, _) = Stage::ready(GroupConfig::new("g", 1), 2);
+    stage.enqueue(1, JobOptions { timeout: Some(millis(10)), ..JobOptions::default() });
+    stage.enqueue(2, JobOptions::default());
+    stage.start(1);
+    let bystander = stage.start(2);
+    stage.pass(millis(2_000));
+    stage.answer_started(bystander);
+    stage.pass(millis(5));
+    assert_eq!(stage.count(|action| matches!(action, Action::Terminate(_))), 1);
+}
+
+/// The next look at the workers was still due after the end.
+#[test]
+fn nothing_is_due_after_the_end() {
+    let (mut stage, workers) = Stage::ready(GroupConfig::new("g", 1), 1);
+    stage.tell(Input::HardKill);
+    stage.die(workers[0]);
+    assert!(stage.is_stopped());
+    assert_eq!(stage.scheduler.poll_timeout(), None);
+}
+
+/// S3: starting a process that never came back kept a hard kill from ever ending.
+#[test]
+fn a_hard_kill_does_not_wait_for_a_process_that_is_never_started() {
+    let mut stage = Stage::new(GroupConfig::new("g", 1));
+    stage.tell(Input::HardKill);
+    stage.pass(millis(5_010));
     assert!(stage.is_stopped());
 }

@@ -98,3 +98,78 @@ fn a_group_made_as_small_as_it_is_ready_is_online() {
     stage.tell(Input::Resize { group: GroupIndex(0), workers: 1 });
     assert_eq!(stage.count(|action| matches!(action, Action::Tell(Event::Online))), 1);
 }
+
+fn is_healed(action: &Action<Owner>) -> bool {
+    matches!(action, Action::Tell(Event::Healed { .. }))
+}
+
+/// Starting a process hung, and its slot stayed empty for ever.
+#[test]
+fn a_slot_does_not_wait_for_ever_for_a_process_to_start() {
+    let mut stage = Stage::new(GroupConfig::new("g", 1));
+    let stuck = stage.spawns.pop_front().expect("one is wanted");
+    stage.enqueue(1, JobOptions::default());
+    stage.pass(millis(35_100));
+    assert_eq!(stage.count(|action| matches!(action, Action::Tell(Event::SpawnFailed { .. }))), 1);
+    let heir = stage.raise(1).expect("another is started");
+    assert_ne!(heir, stuck);
+    stage.answer(1);
+}
+
+/// A slow start is no lost one: a process that is there after its boot timeout is ended, and its slot filled again.
+#[test]
+fn a_process_that_starts_too_late_is_ended() {
+    let mut stage = Stage::new(GroupConfig::new("g", 1));
+    let slow = stage.spawns.pop_front().expect("one is wanted");
+    stage.pass(millis(31_000));
+    stage.tell(Input::Spawned { worker: slow, pid: 5 });
+    assert_eq!(stage.kills(), 1);
+    stage.die(slow);
+    assert!(stage.raise(1).is_some());
+}
+
+/// A process that could not be killed, and ended at last, was held against its group for ever.
+#[test]
+fn a_group_heals_when_processes_that_were_written_off_end_after_all() {
+    let (mut stage, mut workers) = Stage::ready(GroupConfig::new("g", 1), 1);
+    for _ in 0..2 {
+        stage.tell(Input::Violation { worker: workers[0], reason: String::from("noise") });
+        stage.pass(millis(6_000));
+        workers = std::iter::from_fn(|| stage.raise(1)).collect();
+    }
+    assert_eq!((workers.len(), stage.count(is_healed)), (0, 0));
+    stage.tell(Input::LeftoverEnded(GroupIndex(0)));
+    assert_eq!(stage.count(is_healed), 1);
+    stage.raise(1).expect("its place is filled");
+    stage.enqueue(1, JobOptions::default());
+    stage.answer(1);
+}
+
+/// W5: after a moment in which its program could not be started a group waited for ten seconds of a probe's health, or
+/// for a job, although the probe had said ready.
+#[test]
+fn a_group_whose_program_could_not_be_started_heals_when_a_probe_is_ready() {
+    let (mut stage, workers) = Stage::ready(GroupConfig::new("g", 2), 1);
+    stage.die(workers[0]);
+    let failed = stage.spawns.pop_front().expect("a replacement");
+    stage.tell(Input::SpawnFailed { worker: failed, error: SpawnFailure::Permanent("no such file".into()) });
+    stage.pass(millis(40_000));
+    assert_eq!(stage.count(is_healed), 0);
+    stage.raise(1).expect("a probe");
+    assert_eq!(stage.count(is_healed), 1);
+}
+
+/// W5: workers that crash as soon as they are ready say nothing by being ready.
+#[test]
+fn a_group_of_workers_that_crash_does_not_heal_when_a_probe_is_ready() {
+    let mut group = GroupConfig::new("g", 1);
+    group.restart.limit = Some(0);
+    let (mut stage, workers) = Stage::ready(group, 1);
+    stage.die(workers[0]);
+    stage.pass(millis(40_000));
+    let probe = stage.spawns.pop_front().expect("a probe");
+    stage.tell(Input::SpawnFailed { worker: probe, error: SpawnFailure::Permanent("no such file".into()) });
+    stage.pass(millis(40_000));
+    stage.raise(1).expect("a probe");
+    assert_eq!(stage.count(is_healed), 0, "of two reasons the one that needs more counts");
+}

@@ -109,7 +109,7 @@ impl Ledger {
                 });
             }
             Claim::TimedOut { clock, .. } => self.check_clock(court, now, index, *clock),
-            Claim::Poisoned { reports } => {
+            Claim::Poisoned { reports, .. } => {
                 let most = usize::from(job.deaths[1]) + usize::from(job.losses[1]);
                 court.demand(*reports <= most.max(1), Check::PoisonAtItsCount, || {
                     format!("job {index} was poisoned with {reports} reports after {:?} deaths", job.deaths)

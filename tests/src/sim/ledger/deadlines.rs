@@ -52,9 +52,8 @@ impl Ledger {
             format!("job {index} was cancelled at its worker at {now:?}, with its run clock due at {due:?}")
         });
         job.phase = Phase::Between(attempt);
-        let is_fatal = job.terms.overtime == Overtime::Kill;
-        self.attempts[attempt].abandoned =
-            Some(Abandoned { at: now, taints_from: now, is_fatal, may_be_fatal: is_fatal });
+        let fatal = (job.terms.overtime == Overtime::Kill).then_some(now);
+        self.attempts[attempt].abandoned = Some(Abandoned { at: now, taints_from: now, fatal });
     }
 
     pub(super) fn check_deadlines(&mut self, court: &mut Court, now: Time) {
@@ -111,13 +110,8 @@ impl Ledger {
         let told = job.terms.overtime == Overtime::Leave || self.attempts[attempt].cancel_sent.is_some();
         if job.phase == Phase::InHand(attempt) && owed && told {
             job.phase = Phase::Between(attempt);
-            let is_fatal = job.terms.overtime == Overtime::Kill;
-            self.attempts[attempt].abandoned.get_or_insert(Abandoned {
-                at: now,
-                taints_from: now,
-                is_fatal,
-                may_be_fatal: is_fatal,
-            });
+            let fatal = (job.terms.overtime == Overtime::Kill).then_some(now);
+            self.attempts[attempt].abandoned.get_or_insert(Abandoned { at: now, taints_from: now, fatal });
         }
         matches!(job.phase, Phase::Between(_))
     }

@@ -94,7 +94,7 @@ pub(crate) enum Claim {
     TimedOut { clock: WhichClock, started: bool },
     Cancelled { started: bool },
     Lost,
-    Poisoned { reports: usize },
+    Poisoned { reports: usize, started: bool },
     ShuttingDown { started: bool },
     NoWorkers { started: bool },
 }
@@ -118,9 +118,9 @@ impl Claim {
             Claim::TimedOut { started, .. }
             | Claim::Cancelled { started }
             | Claim::ShuttingDown { started }
+            | Claim::Poisoned { started, .. }
             | Claim::NoWorkers { started } => Some(*started),
             Claim::Replied { .. } | Claim::Failed { .. } | Claim::Lost => Some(true),
-            Claim::Poisoned { .. } => None,
         }
     }
 }
@@ -219,9 +219,8 @@ pub(crate) struct Attempt {
 pub(crate) struct Abandoned {
     pub(crate) at: Time,
     pub(crate) taints_from: Time,
-    /// Whether its worker is to be killed for it, and whether it may be.
-    pub(crate) is_fatal: bool,
-    pub(crate) may_be_fatal: bool,
+    /// Since when its worker is to be killed for it.
+    pub(crate) fatal: Option<Time>,
 }
 
 pub(super) enum Retry {
