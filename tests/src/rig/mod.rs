@@ -11,6 +11,7 @@ mod peer;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ganger::internals::{
     Action, Config, Exit, ExitStatus, GroupIndex, Heard, Input, JobKey, JobOptions, Outcome, Reply,
     Scheduler, SpawnFailure, Ticket, WorkerKey,
@@ -70,7 +71,7 @@ pub struct Rig {
     /// All jobs, in their order.
     pub jobs: Vec<Job>,
     /// What every job carries.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
     /// Everything has ended.
     pub is_stopped: bool,
 }
@@ -88,7 +89,7 @@ impl Rig {
             peers: Vec::new(),
             places: HashMap::new(),
             jobs: Vec::new(),
-            payload: Vec::new(),
+            payload: Bytes::new(),
             is_stopped: false,
         };
         rig.settle();

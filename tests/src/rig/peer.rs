@@ -1,5 +1,6 @@
 //! A worker of the rig: its end of the link, its page, and how far its life is.
 
+use bytes::Bytes;
 use ganger::internals::{Ear, WorkerKey};
 use ganger_protocol::{
     AnswerHead, Answered, Body, Epoch, Generation, Growth, Inbox, JobId, Kind, Limits, MAGIC, Ordinal,
@@ -109,7 +110,7 @@ impl Peer {
         ends
     }
 
-    pub(super) fn send(&mut self, task: Task, attempt: u16, payload: &[u8]) {
+    pub(super) fn send(&mut self, task: Task, attempt: u16, payload: &Bytes) {
         if !self.has_link() {
             return;
         }
@@ -125,7 +126,7 @@ impl Peer {
             headers: Vec::new(),
         };
         self.ear.expect_answer();
-        self.to_worker.frame(Kind::Request, &head, Body::Copy(payload));
+        self.to_worker.frame(Kind::Request, &head, Body::Share(payload.clone()));
         self.tasks.push(task);
     }
 

@@ -50,6 +50,14 @@ impl Phase {
         Phase::ReplyRunning,
         Phase::ReplyReturned,
     ];
+
+    /// Whether it is a request's frame that is cut.
+    fn cuts_request(self) -> bool {
+        match self {
+            Phase::RequestIdle | Phase::RequestStarted | Phase::RequestReplying => true,
+            Phase::ReplyUnstarted | Phase::ReplyRunning | Phase::ReplyReturned => false,
+        }
+    }
 }
 
 /// What a sweep has done.
@@ -65,6 +73,20 @@ pub struct Counts {
     pub retried: usize,
     /// Jobs that were answered although their worker died.
     pub answered: usize,
+}
+
+impl std::ops::Add for Counts {
+    type Output = Counts;
+
+    fn add(self, other: Counts) -> Counts {
+        Counts {
+            cuts: self.cuts + other.cuts,
+            requeued: self.requeued + other.requeued,
+            lost: self.lost + other.lost,
+            retried: self.retried + other.retried,
+            answered: self.answered + other.answered,
+        }
+    }
 }
 
 impl std::fmt::Display for Counts {

@@ -43,15 +43,8 @@ impl Cut {
     }
 }
 
-fn is_request(phase: Phase) -> bool {
-    match phase {
-        Phase::RequestIdle | Phase::RequestStarted | Phase::RequestReplying => true,
-        Phase::ReplyUnstarted | Phase::ReplyRunning | Phase::ReplyReturned => false,
-    }
-}
-
 fn cuts(phase: Phase, size: usize, stride: usize) -> Vec<Cut> {
-    let length = if is_request(phase) { shortest_request(size) } else { reply_len(size) };
+    let length = if phase.cuts_request() { shortest_request(size) } else { reply_len(size) };
     let inside = (0..length).filter(|at| at % stride == 0 || *at + 1 == length).map(Cut::After);
     inside.chain([Cut::Nowhere(length)]).collect()
 }
@@ -130,7 +123,7 @@ fn one_cut(supervisor: &Supervisor, phase: Phase, size: usize, cut: Cut, counts:
         let job = Job::new(Raw::new("echo", payload(size, number))).retries(retries);
         supervisor.enqueue(job).expect("accepted")
     };
-    let is_answered = matches!(cut, Cut::Nowhere(_)) && !is_request(phase);
+    let is_answered = matches!(cut, Cut::Nowhere(_)) && !phase.cuts_request();
     let judge = |handle: Handle<Raw>, number, is_free, counts: &mut Counts| {
         let what = format!("{phase:?}, {cut:?}");
         judge(&what, handle, &payload(size, number), (retries, is_free, is_answered), counts);
