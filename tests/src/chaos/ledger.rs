@@ -25,6 +25,8 @@ pub(crate) struct Accepted {
     pub(crate) job: JobId,
     /// Just before it was handed over.
     pub(crate) at: u64,
+    /// Whether the queue had room for it at once; otherwise its clocks began later than `at`.
+    pub(crate) admission: Admission,
     pub(crate) retries: u16,
     /// The hash of its payload.
     pub(crate) payload: u64,
@@ -34,6 +36,13 @@ pub(crate) struct Accepted {
     pub(crate) interest: Interest,
     /// At how many deaths its group gives it up.
     pub(crate) poison_deaths: usize,
+}
+
+/// How a job came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    AtOnce,
+    Later,
 }
 
 /// What the handler was told to do with it.

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use ganger::{Canceller, Completions, EnqueueError, Handle, JobError, JobId, JobResult, Raw, Supervisor};
 
 use super::journal::{hash, stamp};
-use super::ledger::{Accepted, Answer, Cancel, Clock, Ending, Interest, Settled, Started};
+use super::ledger::{Accepted, Admission, Answer, Cancel, Clock, Ending, Interest, Settled, Started};
 use super::plan::{Plan, Way};
 use super::reaper::death;
 
@@ -121,8 +121,10 @@ impl Submitter<'_> {
         let payload_hash = hash(&payload);
         let (group, poison_deaths) = self.errands.groups[plan.group];
         let at = stamp();
+        let mut admission = Admission::AtOnce;
         let mut given = self.errands.supervisor.enqueue(plan.job(payload, group));
         while let Err(EnqueueError::QueueFull { job, .. }) = given {
+            admission = Admission::Later;
             self.notes.refusals += 1;
             self.collect(Duration::from_millis(1));
             if !self.may_go_on() {
@@ -137,6 +139,7 @@ impl Submitter<'_> {
         self.notes.accepted.push(Accepted {
             job: handle.id(),
             at,
+            admission,
             retries: plan.retries,
             payload: payload_hash,
             asked: plan.asked(),

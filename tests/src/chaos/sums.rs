@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use super::ledger::{Asked, Cancel, Clock, Deed, Ending, Interest, Killer, Ledger, Manner, Settled, Started};
+use super::ledger::{
+    Admission, Asked, Cancel, Clock, Deed, Ending, Interest, Killer, Ledger, Manner, Settled, Started,
+};
 
 /// Counts of what happened, by name, in the order in which they are printed.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     lines: Vec<(&'static str, BTreeMap<String, u64>)>,
-    /// How late a clock's settlement was seen, at worst.
-    latest: Duration,
+    /// How late the settlements of clocks were seen, in order, of jobs that were accepted at once.
+    late: Vec<Duration>,
+    /// The same, of jobs that had to wait for room first; that wait is counted in.
+    late_after_waiting: Vec<Duration>,
 }
 
 impl Sums {
@@ -23,7 +27,8 @@ impl Sums {
                 ("handlers", handlers(ledger)),
                 ("processes", processes(ledger)),
             ],
-            latest: latest(ledger),
+            late: lateness(ledger, Admission::AtOnce),
+            late_after_waiting: lateness(ledger, Admission::Later),
         }
     }
 }
@@ -35,10 +40,17 @@ impl fmt::Display for Sums {
                 counts.iter().map(|(what, count)| format!("{} {what}", grouped(*count))).collect();
             writeln!(f, "{name:>10}: {}", counts.join(", "))?;
         }
+        let (late, waited) = (&self.late, &self.late_after_waiting);
         write!(
             f,
-            "{:>10}: {:.1?} after its time at worst, as callbacks were told (not judged)",
-            "a clock", self.latest
+            "{:>10}: after its time, as {} callbacks were told (not judged): {:.1?} in the middle, {:.1?} for 99 of 100, {:.1?} \
+             at worst; {:.1?} with the wait for room in a full queue",
+            "a clock",
+            late.len(),
+            percentile(late, 50),
+            percentile(late, 99),
+            percentile(late, 100),
+            percentile(waited, 100),
         )
     }
 }
@@ -128,7 +140,7 @@ fn processes(ledger: &Ledger) -> BTreeMap<String, u64> {
 
 /// Of jobs whose worker does not matter, those whose queue or total clock ran out, and of those the ones whose
 /// submitter was told at once.
-fn latest(ledger: &Ledger) -> Duration {
+fn lateness(ledger: &Ledger, admission: Admission) -> Vec<Duration> {
     let jobs: HashMap<_, _> = ledger.accepted.iter().map(|one| (one.job, one)).collect();
     let lateness = |settled: &Settled| {
         let Ending::TimedOut { clock, .. } = settled.ending else { return None };
@@ -138,7 +150,15 @@ fn latest(ledger: &Ledger) -> Duration {
             Clock::Total => accepted.clocks.total?,
             Clock::Run => return None,
         };
-        Some(Duration::from_nanos(settled.at.saturating_sub(accepted.at)).saturating_sub(limit))
+        let late = Duration::from_nanos(settled.at.saturating_sub(accepted.at)).saturating_sub(limit);
+        (accepted.admission == admission).then_some(late)
     };
-    ledger.settled.iter().filter_map(lateness).max().unwrap_or_default()
+    let mut all: Vec<Duration> = ledger.settled.iter().filter_map(lateness).collect();
+    all.sort();
+    all
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let at = sorted.len() * percent / 100;
+    sorted.get(at).or(sorted.last()).copied().unwrap_or_default()
 }

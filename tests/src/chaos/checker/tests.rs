@@ -5,7 +5,7 @@ use std::time::Duration;
 use ganger::JobId;
 
 use super::*;
-use crate::chaos::ledger::{Clocks, Deed, End, Mark, Process};
+use crate::chaos::ledger::{Admission, Clocks, Deed, End, Mark, Process};
 
 const PAYLOAD: u64 = 70;
 const REPLY: u64 = 80;
@@ -43,6 +43,7 @@ impl Forger {
         self.ledger.accepted.push(Accepted {
             job: job(number),
             at: 20,
+            admission: Admission::AtOnce,
             retries: RETRIES,
             payload: PAYLOAD,
             asked: Asked::Reply,
