@@ -7,7 +7,7 @@ use ganger_tests::madpeers::{self, Mood};
 #[test]
 fn mad_peers_are_nobody_elses_problem() {
     scenario(|| {
-        for one in madpeers::compare(2, 500) {
+        for one in madpeers::compare(&[Mood::Deaf, Mood::Noisy, Mood::Stubborn], 2, 500) {
             println!("{one}");
             assert!(one.mood == Mood::Noisy || one.replaced == 0, "{one}");
         }
