@@ -112,3 +112,21 @@ fn burst(supervisor: &Supervisor, naps: &[u32]) -> Outcome<Vec<f64>> {
     };
     done.into_iter().map(end).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_the_jobs_is_long() {
+        let naps = naps();
+        assert_eq!(naps.iter().filter(|millis| **millis == LONG_MILLIS).count(), JOBS / 10);
+        assert!(naps[..JOBS / 2].iter().filter(|millis| **millis == LONG_MILLIS).count() > JOBS / 40);
+    }
+
+    #[test]
+    fn whoever_is_free_first_takes_the_next() {
+        assert_eq!(list_schedule(&[2; WORKERS]), [2.0; WORKERS]);
+        assert_eq!(list_schedule(&[9, 9, 9, 9, 9, 9, 9, 1, 5, 9])[7..], [1.0, 6.0, 15.0]);
+    }
+}
