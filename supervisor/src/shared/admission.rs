@@ -62,6 +62,8 @@ pub(crate) struct Admission {
     jobs: AtomicUsize,
     bytes: AtomicUsize,
     gates: Vec<Gate>,
+    /// How many gates are shut; they are looked at only when there are any.
+    shut: AtomicUsize,
     /// Callers that wait for room; the lock and the condition are touched only when there are any.
     waiting: AtomicUsize,
     lock: Mutex<()>,
@@ -80,6 +82,7 @@ impl Admission {
             jobs: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             gates: (0..groups).map(|_| Gate::default()).collect(),
+            shut: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             lock: Mutex::new(()),
             room: Condvar::new(),
@@ -114,7 +117,16 @@ impl Admission {
 
     /// Refuses a group's jobs, or accepts them again.
     pub(crate) fn gate(&self, group: GroupIndex, refuse: Option<Arc<str>>) {
-        *self.gates[usize::from(group.0)].write() = refuse;
+        let mut gate = self.gates[usize::from(group.0)].write();
+        let was_shut = gate.is_some();
+        if refuse.is_some() && !was_shut {
+            self.shut.fetch_add(1, SeqCst);
+        }
+        if refuse.is_none() && was_shut {
+            self.shut.fetch_sub(1, SeqCst);
+        }
+        *gate = refuse;
+        drop(gate);
         self.rouse_waiting();
     }
 
@@ -126,7 +138,9 @@ impl Admission {
         if self.is_closed() {
             return Err(Refused::ShuttingDown);
         }
-        if let Some(reason) = &*self.gates[usize::from(group.0)].read() {
+        if self.shut.load(SeqCst) > 0
+            && let Some(reason) = &*self.gates[usize::from(group.0)].read()
+        {
             return Err(Refused::NoWorkers(reason.clone()));
         }
         self.take_bytes(charge)?;
