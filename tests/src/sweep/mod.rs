@@ -17,7 +17,7 @@
 //!
 //! ```text
 //! cargo run --release -p ganger-tests --bin sweep              # 64 B at every byte, 300 kB at a stride
-//! cargo run --release -p ganger-tests --bin sweep -- --long    # 300 kB at every byte in memory
+//! cargo run --release -p ganger-tests --bin sweep -- --long    # 300 kB at every byte in memory, minutes
 //! ```
 
 pub mod memory;
