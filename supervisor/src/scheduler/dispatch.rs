@@ -75,7 +75,7 @@ impl<T: Ticket> Scheduler<T> {
     /// The oldest job in the queue.
     pub(super) fn front(&mut self, index: GroupIndex) -> Option<JobKey> {
         let jobs = &self.jobs;
-        self.groups[usize::from(index.0)].queue.front(|key| jobs.get(key).is_some()).map(|(_, key)| key)
+        self.groups[usize::from(index.0)].queue.front(|key| jobs.get(key).is_some())
     }
 
     pub(super) fn take_front(&mut self, index: GroupIndex) {

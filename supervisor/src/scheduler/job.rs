@@ -116,7 +116,7 @@ impl<T: Ticket> Scheduler<T> {
         };
         let key = self.jobs.insert(job);
         let group = &mut self.groups[usize::from(group.0)];
-        group.queue.push(seq, key);
+        group.queue.push(key);
         group.is_dirty = true;
         if self.refuses_latecomers() {
             self.finish(key, decided(Pending::ShuttingDown, Started::No, None));

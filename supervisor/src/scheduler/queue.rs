@@ -1,17 +1,18 @@
 //! The jobs of a group that wait for a worker, oldest first.
 //!
 //! New jobs go to the end of a list of fixed chunks. A job that comes back, from a dead worker or a retry's
-//! back-off, keeps its place by age: it waits in a small ordered set beside the list. Jobs that ended while they
-//! waited are skipped when they are met, and swept when they are many.
+//! back-off, keeps its place by age: it waits in a small ordered set. Whatever comes back was at the front of the list
+//! once, and so is older than all that is still in it: the set comes first. Jobs that ended while they waited are
+//! skipped when they are met, and swept when they are many.
 
 use std::collections::{BTreeMap, VecDeque};
 
 const CHUNK: usize = 1024;
 
-/// Keys in order of their sequence numbers.
+/// Keys, oldest first.
 #[derive(Debug)]
 pub(super) struct Queue<K> {
-    fresh: VecDeque<Vec<(u64, K)>>,
+    fresh: VecDeque<Vec<K>>,
     /// How much of the first chunk is used up.
     head: usize,
     returned: BTreeMap<u64, K>,
@@ -34,20 +35,20 @@ impl<K: Copy> Queue<K> {
         self.len() == 0
     }
 
-    /// Appends a key whose sequence number is higher than any before.
-    pub(super) fn push(&mut self, seq: u64, key: K) {
+    /// Appends the youngest key.
+    pub(super) fn push(&mut self, key: K) {
         match self.fresh.back_mut() {
-            Some(chunk) if chunk.len() < CHUNK => chunk.push((seq, key)),
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(key),
             Some(_) | None => {
                 let mut chunk = Vec::with_capacity(if self.fresh.is_empty() { 16 } else { CHUNK });
-                chunk.push((seq, key));
+                chunk.push(key);
                 self.fresh.push_back(chunk);
             }
         }
         self.len += 1;
     }
 
-    /// Puts a key back at the place that its sequence number gives it.
+    /// Puts back a key that had been taken, to the place that its sequence number gives it among all such.
     pub(super) fn put_back(&mut self, seq: u64, key: K) {
         if self.returned.insert(seq, key).is_none() {
             self.len += 1;
@@ -63,11 +64,11 @@ impl<K: Copy> Queue<K> {
     }
 
     /// The oldest live key, left in its place.
-    pub(super) fn front(&mut self, is_live: impl Fn(K) -> bool) -> Option<(u64, K)> {
+    pub(super) fn front(&mut self, is_live: impl Fn(K) -> bool) -> Option<K> {
         loop {
-            let (seq, key) = self.first()?;
+            let key = self.first()?;
             if is_live(key) {
-                return Some((seq, key));
+                return Some(key);
             }
             self.remove_first();
             self.dead = self.dead.saturating_sub(1);
@@ -76,39 +77,25 @@ impl<K: Copy> Queue<K> {
 
     /// The oldest live key, without tidying up on the way.
     pub(super) fn peek(&self, is_live: impl Fn(K) -> bool) -> Option<K> {
-        let fresh = self.fresh.iter().flatten().skip(self.head).find(|(_, key)| is_live(*key));
-        let returned = self.returned.iter().find(|(_, key)| is_live(**key));
-        match (fresh, returned) {
-            (Some((fresh, key)), Some((returned, other))) => {
-                Some(if returned < fresh { *other } else { *key })
-            }
-            (Some((_, key)), None) | (None, Some((_, key))) => Some(*key),
-            (None, None) => None,
-        }
+        let fresh = self.fresh.iter().flatten().skip(self.head);
+        self.returned.values().chain(fresh).copied().find(|key| is_live(*key))
     }
 
     /// Takes the oldest live key.
     pub(super) fn pop(&mut self, is_live: impl Fn(K) -> bool) -> Option<K> {
-        let (_, key) = self.front(is_live)?;
+        let key = self.front(is_live)?;
         self.remove_first();
         Some(key)
     }
 
-    fn first(&self) -> Option<(u64, K)> {
-        let fresh = self.fresh.front().map(|chunk| chunk[self.head]);
-        let returned = self.returned.first_key_value().map(|(seq, key)| (*seq, *key));
-        match (fresh, returned) {
-            (Some(fresh), Some(returned)) => Some(if returned.0 < fresh.0 { returned } else { fresh }),
-            (fresh, returned) => fresh.or(returned),
-        }
+    fn first(&self) -> Option<K> {
+        let returned = self.returned.first_key_value().map(|(_, key)| *key);
+        returned.or_else(|| self.fresh.front().map(|chunk| chunk[self.head]))
     }
 
     fn remove_first(&mut self) {
-        let fresh = self.fresh.front().map(|chunk| chunk[self.head].0);
-        match (fresh, self.returned.first_key_value().map(|(seq, _)| *seq)) {
-            (Some(fresh), Some(returned)) if returned < fresh => drop(self.returned.pop_first()),
-            (Some(_), _) => self.advance(),
-            (None, _) => drop(self.returned.pop_first()),
+        if self.returned.pop_first().is_none() {
+            self.advance();
         }
         self.len -= 1;
     }
@@ -127,9 +114,9 @@ impl<K: Copy> Queue<K> {
         self.returned.retain(|_, key| is_live(*key));
         self.len = self.returned.len();
         self.dead = 0;
-        for (seq, key) in old.into_iter().flatten().skip(skip) {
+        for key in old.into_iter().flatten().skip(skip) {
             if is_live(key) {
-                self.push(seq, key);
+                self.push(key);
             }
         }
     }
@@ -147,13 +134,13 @@ mod tests {
     fn keys_that_come_back_keep_their_place() {
         let mut queue = Queue::new();
         for seq in 0..10 {
-            queue.push(seq, seq);
+            queue.push(seq);
         }
         let first: Vec<u64> = (0..4).filter_map(|_| queue.pop(|_| true)).collect();
         assert_eq!(first, [0, 1, 2, 3]);
         queue.put_back(2, 2);
         queue.put_back(0, 0);
-        queue.push(10, 10);
+        queue.push(10);
         assert_eq!(queue.len(), 9);
         assert_eq!(drain(&mut queue, |_| true), [0, 2, 4, 5, 6, 7, 8, 9, 10]);
         assert!(queue.is_empty());
@@ -163,7 +150,7 @@ mod tests {
     fn dead_keys_are_skipped_and_swept() {
         let mut queue = Queue::new();
         for seq in 0..10_000 {
-            queue.push(seq, seq);
+            queue.push(seq);
         }
         for died in (0..10_000).filter(|key: &u64| !key.is_multiple_of(5)) {
             queue.bury_one(|key: u64| key > died || key.is_multiple_of(5));
