@@ -10,7 +10,7 @@
 //!     ..   ..  the payload: body − head bytes, never touched by serde on the way
 //! ```
 
-use crate::Kind as K;
+use crate::{Kind as K, Place, PlaceError};
 
 /// Bytes of a frame's header.
 pub const HEADER_LEN: usize = 8;
@@ -38,6 +38,8 @@ pub enum Kind {
     Drain = 0x05,
     /// Supervisor → worker: you have a moment, then SIGKILL.
     HardKill = 0x06,
+    /// Supervisor → worker: a request whose payload lies in the pool.
+    PooledRequest = 0x07,
     /// Worker → supervisor: the answer to the Hello.
     WorkerHello = 0x81,
     /// Worker → supervisor: requests are welcome.
@@ -50,6 +52,8 @@ pub enum Kind {
     WorkerEvent = 0x85,
     /// Worker → supervisor: I leave because you asked me to.
     Goodbye = 0x86,
+    /// Worker → supervisor: an answer whose payload lies in the pool.
+    PooledAnswer = 0x87,
 }
 
 impl Kind {
@@ -63,12 +67,14 @@ impl Kind {
             0x04 => K::SupervisorEvent,
             0x05 => K::Drain,
             0x06 => K::HardKill,
+            0x07 => K::PooledRequest,
             0x81 => K::WorkerHello,
             0x82 => K::Ready,
             0x83 => K::Busy,
             0x84 => K::Answer,
             0x85 => K::WorkerEvent,
             0x86 => K::Goodbye,
+            0x87 => K::PooledAnswer,
             _ => return None,
         })
     }
@@ -77,6 +83,26 @@ impl Kind {
     #[must_use]
     pub const fn has_payload(self) -> bool {
         matches!(self, K::Request | K::Answer | K::SupervisorEvent | K::WorkerEvent)
+    }
+
+    /// What a frame is called whose payload lies in the pool, if such a one may.
+    #[must_use]
+    pub const fn pooled(self) -> Option<Kind> {
+        match self {
+            K::Request => Some(K::PooledRequest),
+            K::Answer => Some(K::PooledAnswer),
+            _ => None,
+        }
+    }
+
+    /// What a frame is whose payload lay in the pool, if it did.
+    #[must_use]
+    pub const fn unpooled(self) -> Option<Kind> {
+        match self {
+            K::PooledRequest => Some(K::Request),
+            K::PooledAnswer => Some(K::Answer),
+            _ => None,
+        }
     }
 }
 
@@ -101,6 +127,7 @@ impl Limits {
         match kind {
             K::Request | K::Answer => self.payload,
             K::SupervisorEvent | K::WorkerEvent => self.event,
+            K::PooledRequest | K::PooledAnswer => Place::LEN,
             K::SupervisorHello
             | K::Cancel
             | K::Drain
@@ -171,6 +198,9 @@ pub enum FrameError {
         /// How many were announced.
         count: u8,
     },
+    /// A lie about the pool.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
 }
 
 /// A frame's header, checked against the limits.

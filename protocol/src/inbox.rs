@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::frame::HEADER_LEN;
-use crate::{Frame, FrameError, Header, Kind, LARGE_PAYLOAD, Limits, Payload};
+use crate::{Frame, FrameError, Header, Kind, LARGE_PAYLOAD, Limits, Payload, Place, PoolReader};
 
 /// The least room offered to one read.
 const READ_ROOM: usize = 64 * 1024;
@@ -35,6 +35,8 @@ pub struct Inbox {
     head: Vec<u8>,
     /// The largest payload that has arrived whole: what the peer was seen to send, it may announce.
     proven: usize,
+    /// Where payloads lie that do not come through the link.
+    pool: Option<PoolReader>,
 }
 
 /// A frame whose payload is being collected outside the buffer.
@@ -49,13 +51,27 @@ impl Inbox {
     /// An empty inbox.
     #[must_use]
     pub fn new(limits: Limits, growth: Growth) -> Inbox {
-        Inbox { limits, growth, buffer: Vec::new(), start: 0, large: None, head: Vec::new(), proven: 0 }
+        Inbox {
+            limits,
+            growth,
+            buffer: Vec::new(),
+            start: 0,
+            large: None,
+            head: Vec::new(),
+            proven: 0,
+            pool: None,
+        }
     }
 
     /// The same inbox, going on under other limits: those that a Hello brought.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Inbox {
         Inbox { limits, ..self }
+    }
+
+    /// Payloads may lie in this pool from now on. A frame that says so before is not allowed.
+    pub fn share(&mut self, pool: PoolReader) {
+        self.pool = Some(pool);
     }
 
     /// Lets `read` append bytes to a buffer with room to spare, and says how many it appended.
@@ -91,6 +107,9 @@ impl Inbox {
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         if self.large.is_none() {
             let Some(header) = self.header()? else { return Ok(None) };
+            if let Some(kind) = header.kind.unpooled() {
+                return self.pooled_frame(kind, header);
+            }
             if header.payload < LARGE_PAYLOAD {
                 return Ok(self.small_frame(header));
             }
@@ -119,6 +138,29 @@ impl Inbox {
         self.start += header.frame_len();
         let (head, payload) = self.buffer[begin..self.start].split_at(header.head);
         Some(Frame { kind: header.kind, fds: header.fds, head, payload: Payload::Small(payload) })
+    }
+
+    /// A frame with a place in the pool becomes the frame that it stands for.
+    fn pooled_frame(&mut self, kind: Kind, header: Header) -> Result<Option<Frame<'_>>, FrameError> {
+        let Some(pool) = &mut self.pool else {
+            return Err(FrameError::NotAllowed { kind: header.kind, place: "without a pool" });
+        };
+        if self.buffer.len() - self.start < header.frame_len() {
+            return Ok(None);
+        }
+        let begin = self.start + HEADER_LEN;
+        self.start += header.frame_len();
+        let (head, place) = self.buffer[begin..self.start].split_at(header.head);
+        let place = Place::from_bytes(place).ok_or_else(|| FrameError::Malformed {
+            kind: header.kind,
+            reason: format!("a place in the pool has {} bytes, not {}", Place::LEN, place.len()),
+        })?;
+        let (length, limit) = (place.length as usize, self.limits.payload);
+        if length > limit {
+            return Err(FrameError::TooLarge { kind, length, limit });
+        }
+        let payload = Payload::Large(pool.take(place)?);
+        Ok(Some(Frame { kind, fds: 0, head, payload }))
     }
 
     /// Moves what has come of a large frame out of the buffer; false while its head is not yet whole.

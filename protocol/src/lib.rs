@@ -17,8 +17,11 @@ mod fds;
 mod frame;
 mod id;
 mod inbox;
+mod memory;
 mod message;
 mod outbox;
+mod place;
+mod pool;
 mod shared;
 mod time;
 
@@ -28,12 +31,15 @@ pub use fds::{MAX_FDS, read_into, receive_with_fds, ring, send_with_fds, silence
 pub use frame::{Frame, FrameError, HEADER_LEN, Header, Kind, LARGE_PAYLOAD, Limits, MAX_HEAD, Payload};
 pub use id::{Epoch, Generation, JobId, Ordinal};
 pub use inbox::{Growth, Inbox};
+pub use memory::PageError;
 pub use message::{
     Answer, AnswerHead, Answered, Cancel, EventHead, MAGIC, Ready, RequestHead, SupervisorHello,
     ToSupervisor, ToWorker, VERSION, WorkerHello,
 };
 pub use outbox::{Body, Outbox};
-pub use shared::{Mark, MarkMoved, Page, PageError, Slot, Vitals};
+pub use place::{Place, PlaceError};
+pub use pool::{Half, POOLED_PAYLOAD, Pool, PoolReader, PoolWriter};
+pub use shared::{Mark, MarkMoved, Page, Slot, Vitals};
 pub use time::Time;
 
 /// The environment variable that tells a program it was started as a worker.

@@ -188,12 +188,14 @@ impl<'a> ToWorker<'a> {
             Kind::SupervisorEvent => ToWorker::Event(fields(kind, head)?, payload),
             Kind::Drain => nothing(kind, head, ToWorker::Drain)?,
             Kind::HardKill => nothing(kind, head, ToWorker::HardKill)?,
+            Kind::PooledRequest => return Err(FrameError::NotAllowed { kind, place: "without a pool" }),
             Kind::WorkerHello
             | Kind::Ready
             | Kind::Busy
             | Kind::Answer
             | Kind::WorkerEvent
-            | Kind::Goodbye => {
+            | Kind::Goodbye
+            | Kind::PooledAnswer => {
                 return Err(FrameError::NotAllowed { kind, place: "from a supervisor" });
             }
         })
@@ -215,12 +217,14 @@ impl<'a> ToSupervisor<'a> {
             Kind::Answer => ToSupervisor::Answer(Answer { head: fields(kind, head)?, payload }),
             Kind::WorkerEvent => ToSupervisor::Event(fields(kind, head)?, payload),
             Kind::Goodbye => nothing(kind, head, ToSupervisor::Goodbye)?,
+            Kind::PooledAnswer => return Err(FrameError::NotAllowed { kind, place: "without a pool" }),
             Kind::SupervisorHello
             | Kind::Request
             | Kind::Cancel
             | Kind::SupervisorEvent
             | Kind::Drain
-            | Kind::HardKill => {
+            | Kind::HardKill
+            | Kind::PooledRequest => {
                 return Err(FrameError::NotAllowed { kind, place: "from a worker" });
             }
         })

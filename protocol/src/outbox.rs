@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::call::Tail;
 use crate::frame::HEADER_LEN;
-use crate::{Header, Kind, LARGE_PAYLOAD};
+use crate::{Header, Kind, LARGE_PAYLOAD, POOLED_PAYLOAD, Place, PlaceError, PoolWriter};
 
 /// A segment is closed when it has grown to this, so that no segment is copied to grow without end.
 const SEGMENT: usize = 256 * 1024;
@@ -26,10 +26,10 @@ pub enum Body<'a> {
 }
 
 impl Body<'_> {
-    fn len(&self) -> usize {
+    fn bytes(&self) -> &[u8] {
         match self {
-            Body::Copy(bytes) => bytes.len(),
-            Body::Share(bytes) => bytes.len(),
+            Body::Copy(bytes) => bytes,
+            Body::Share(bytes) => bytes,
         }
     }
 }
@@ -44,6 +44,9 @@ pub struct Outbox {
     pending: usize,
     /// An empty buffer kept for the next segment.
     spare: Vec<u8>,
+    pool: Option<PoolWriter>,
+    /// What the other end was caught at.
+    lie: Option<PlaceError>,
 }
 
 #[derive(Debug)]
@@ -80,12 +83,41 @@ impl Outbox {
         self.pending == 0
     }
 
+    /// Large payloads of requests and answers go through this pool from now on, as far as there is room.
+    pub fn share(&mut self, pool: PoolWriter) {
+        self.pool = Some(pool);
+    }
+
+    /// What the other end was caught at when room was looked for in the pool, once. The pool is not used any more.
+    pub fn take_lie(&mut self) -> Option<PlaceError> {
+        self.lie.take()
+    }
+
     /// Appends a frame without descriptors.
     ///
     /// # Panics
     /// When the head is over [`MAX_HEAD`](crate::MAX_HEAD): callers check the names and headers they put in.
     pub fn frame(&mut self, kind: Kind, head: &(impl Serialize + ?Sized), body: Body<'_>) {
-        self.frame_with_fds(kind, 0, head, body);
+        match self.pooled(kind, body.bytes()) {
+            Some((kind, place)) => self.frame_with_fds(kind, 0, head, Body::Copy(&place.to_bytes())),
+            None => self.frame_with_fds(kind, 0, head, body),
+        }
+    }
+
+    /// The frame to send instead, when the payload has been put into the pool.
+    fn pooled(&mut self, kind: Kind, payload: &[u8]) -> Option<(Kind, Place)> {
+        if payload.len() < POOLED_PAYLOAD {
+            return None;
+        }
+        let kind = kind.pooled()?;
+        match self.pool.as_mut()?.put(payload) {
+            Ok(place) => place.map(|place| (kind, place)),
+            Err(lie) => {
+                self.pool = None;
+                self.lie = Some(lie);
+                None
+            }
+        }
     }
 
     /// Appends a frame that says `fds` descriptors come with it.
@@ -93,7 +125,7 @@ impl Outbox {
     /// # Panics
     /// As [`frame`](Outbox::frame).
     pub fn frame_with_fds(&mut self, kind: Kind, fds: u8, head: &(impl Serialize + ?Sized), body: Body<'_>) {
-        let payload = body.len();
+        let payload = body.bytes().len();
         let open = self.open_segment();
         let begin = open.len();
         open.extend_from_slice(&[0; HEADER_LEN]);

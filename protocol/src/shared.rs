@@ -14,20 +14,14 @@
 //!     64    16  slot 0: ordinal + 1 of the request in hand (0: none); then its start, nanoseconds
 //!     80    ..  slot 1, …
 //! ```
-//!
-//! This is the crate's only module with `unsafe`: it maps the file and forms one slice of atomics over it.
 
 use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags};
-
-use crate::{Generation, Ordinal, Time};
+use crate::memory::Memory;
+use crate::{Generation, Ordinal, PageError, Time};
 
 const PAGE_LEN: usize = 16 * 1024;
 const WORDS: usize = PAGE_LEN / 8;
@@ -81,41 +75,10 @@ pub struct Vitals {
     pub heap_used_bytes: u64,
 }
 
-/// A page that could not be made or mapped.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PageError {
-    /// The system refused.
-    #[error("the shared page could not be {action}: {source}")]
-    System {
-        /// What was attempted.
-        action: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The descriptor is not a page: wrong size, or not sealed against shrinking.
-    #[error("the descriptor is not a shared page: {reason}")]
-    NotAPage {
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
 /// The page of memory that a supervisor shares with one worker.
 pub struct Page {
     memory: Memory,
 }
-
-enum Memory {
-    Mapped(NonNull<AtomicU64>),
-    /// For tests and simulations in one process.
-    Owned(Box<[AtomicU64]>),
-}
-
-// SAFETY: a page is a fixed range of atomic words; every access goes through them, from any thread.
-unsafe impl Send for Page {}
-// SAFETY: as above.
-unsafe impl Sync for Page {}
 
 impl Page {
     /// How many requests a worker can have in hand at most: the page's slots.
@@ -126,13 +89,8 @@ impl Page {
     /// # Errors
     /// [`PageError::System`] when the process may open no more descriptors or map no more memory.
     pub fn create() -> Result<(Page, OwnedFd), PageError> {
-        let fd = rustix::fs::memfd_create("ganger-page", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .map_err(|error| system("created", error))?;
-        rustix::fs::ftruncate(&fd, PAGE_LEN as u64).map_err(|error| system("sized", error))?;
-        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
-            .map_err(|error| system("sealed", error))?;
-        let page = Page::map(&fd)?;
-        Ok((page, fd))
+        let (memory, fd) = Memory::create("ganger-page", WORDS)?;
+        Ok((Page { memory }, fd))
     }
 
     /// Maps the page behind a descriptor, after checking that it cannot shrink.
@@ -140,44 +98,21 @@ impl Page {
     /// # Errors
     /// [`PageError::NotAPage`] for another size or missing seals, [`PageError::System`] when mapping fails.
     pub fn map(fd: impl AsFd) -> Result<Page, PageError> {
-        let seals = rustix::fs::fcntl_get_seals(&fd)
-            .map_err(|error| PageError::NotAPage { reason: format!("it has no seals: {error}") })?;
-        if !seals.contains(SealFlags::SHRINK) {
-            return Err(PageError::NotAPage { reason: String::from("it is not sealed against shrinking") });
+        let memory = Memory::map(fd)?;
+        match 8 * memory.words().len() {
+            PAGE_LEN => Ok(Page { memory }),
+            size => Err(PageError::NotAPage { reason: format!("it has {size} bytes, not {PAGE_LEN}") }),
         }
-        let size = rustix::fs::fstat(&fd).map_err(|error| system("measured", error))?.st_size;
-        if size != PAGE_LEN as i64 {
-            return Err(PageError::NotAPage { reason: format!("it has {size} bytes, not {PAGE_LEN}") });
-        }
-        // SAFETY: a new shared mapping at an address of the kernel's choice aliases nothing of this program.
-        let address = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                PAGE_LEN,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                fd,
-                0,
-            )
-        }
-        .map_err(|error| system("mapped", error))?;
-        let words = NonNull::new(address.cast()).expect("mmap does not map the null page");
-        Ok(Page { memory: Memory::Mapped(words) })
     }
 
     /// A page in this process's own memory, for tests and simulations.
     #[must_use]
     pub fn in_memory() -> Page {
-        Page { memory: Memory::Owned((0..WORDS).map(|_| AtomicU64::new(0)).collect()) }
+        Page { memory: Memory::in_process(WORDS) }
     }
 
     fn words(&self) -> &[AtomicU64] {
-        match &self.memory {
-            // SAFETY: the mapping holds WORDS aligned words, cannot shrink (checked in `map`), lives as long as
-            // `self`, and is only ever accessed atomically by either side.
-            Memory::Mapped(words) => unsafe { std::slice::from_raw_parts(words.as_ptr(), WORDS) },
-            Memory::Owned(words) => words,
-        }
+        self.memory.words()
     }
 
     /// The start mark.
@@ -270,23 +205,10 @@ impl Page {
     }
 }
 
-impl Drop for Page {
-    fn drop(&mut self) {
-        if let Memory::Mapped(words) = &self.memory {
-            // SAFETY: the range was mapped by `map` with this length and nothing borrows it any more.
-            let _ = unsafe { rustix::mm::munmap(words.as_ptr().cast(), PAGE_LEN) };
-        }
-    }
-}
-
 impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Page").field("mark", &self.mark()).field("vitals", &self.vitals()).finish()
     }
-}
-
-fn system(action: &'static str, error: rustix::io::Errno) -> PageError {
-    PageError::System { action, source: error.into() }
 }
 
 #[cfg(test)]
@@ -311,8 +233,8 @@ mod tests {
 
     #[test]
     fn a_file_that_can_shrink_is_not_a_page() {
-        let fd = rustix::fs::memfd_create("impostor", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .expect("a file");
+        let flags = rustix::fs::MemfdFlags::CLOEXEC | rustix::fs::MemfdFlags::ALLOW_SEALING;
+        let fd = rustix::fs::memfd_create("impostor", flags).expect("a file");
         rustix::fs::ftruncate(&fd, PAGE_LEN as u64).expect("sized");
         assert!(matches!(Page::map(&fd), Err(PageError::NotAPage { .. })));
         let (null, _) = std::os::unix::net::UnixStream::pair().expect("a pair");

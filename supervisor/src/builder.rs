@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use ganger_protocol::{Limits, MAX_HEAD};
 
-use crate::driver::{self, DriverConfig, OnSignals, Subscriber};
+use crate::driver::{self, DriverConfig, GroupProgram, OnSignals, Subscriber};
 use crate::error::ConfigError;
 use crate::group::{in_range, unusable};
 use crate::scheduler::{Backlog, Config, GroupIndex, Pick, PoisonPolicy, RestartPolicy};
@@ -150,6 +150,11 @@ impl Builder {
         self.first(|group| group.heartbeat(every, suspect_after, missing_after))
     }
 
+    /// As [`Group::payload_pool`], for the first group.
+    pub fn payload_pool(self, bytes: usize) -> Builder {
+        self.first(|group| group.payload_pool(bytes))
+    }
+
     /// How many jobs may be accepted and not settled at a time, all groups together. Default 16 Mi.
     pub fn queue_limit(mut self, jobs: usize) -> Builder {
         self.queue.jobs = jobs;
@@ -255,7 +260,10 @@ impl Builder {
         let policies = self.groups().map(Group::checked).collect::<Result<Vec<_>, _>>()?;
         let programs = self
             .groups()
-            .map(|group| group.program().resolve().map_err(|error| unusable(group, error)))
+            .map(|group| {
+                let program = group.program().resolve().map_err(|error| unusable(group, error))?;
+                Ok::<_, StartError>(GroupProgram { pool_bytes: group.pool_bytes(), ..program })
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let names = policies.iter().map(|policy| Arc::clone(&policy.name)).collect();
         Ok(Plan {

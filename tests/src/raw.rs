@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 /// One thing that a raw worker does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Step {
+    /// Takes part in the pool that the Hello came with; to be done before the Hello is answered.
+    JoinPool,
+    /// Claims to have copied so many requests out of the pool.
+    CountPooled(u64),
     /// Answers the Hello, as a library of this version.
     Hello(u16),
     /// Says ready.

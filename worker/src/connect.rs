@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Body, FrameError, Growth, Inbox, Kind, Limits, MAGIC, MAX_HEAD, Outbox, Page, PageError, SupervisorHello,
-    ToWorker, VERSION, WORKER_ENV, WorkerHello, receive_with_fds, write_from,
+    Body, FrameError, Growth, Inbox, Kind, Limits, MAGIC, MAX_HEAD, Outbox, Page, PageError, Pool,
+    SupervisorHello, ToWorker, VERSION, WORKER_ENV, WorkerHello, receive_with_fds, write_from,
 };
 use rustix::fs::FileType;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -25,6 +25,9 @@ const LOWEST_FD: i32 = 10;
 
 /// The page and the bell.
 const HELLO_FDS: usize = 2;
+
+/// The page, the bell and a pool.
+const HELLO_FDS_WITH_POOL: usize = 3;
 
 /// Why this process is not a connected worker.
 ///
@@ -74,7 +77,7 @@ pub enum ConnectError {
     Handshake(#[source] FrameError),
     /// The Hello came without the page and the bell, or with more than these.
     #[error(
-        "the supervisor's Hello came with {count} descriptors and announced {announced}, not {HELLO_FDS}; build both with the same release of ganger"
+        "the supervisor's Hello came with {count} descriptors and announced {announced}, not {HELLO_FDS} or {HELLO_FDS_WITH_POOL}; build both with the same release of ganger"
     )]
     Descriptors {
         /// How many came.
@@ -228,15 +231,23 @@ fn read_greeting(leash: &OwnedFd) -> Result<Greeting, ConnectError> {
         }
     };
     let ToWorker::Hello(hello) = hello else { return Err(ConnectError::Handshake(no_hello())) };
-    let [page, bell] = page_and_bell(announced, fds)?;
-    Ok(greeting(hello, Page::map(page)?, bell, inbox))
+    let (page, bell, pool) = page_bell_and_pool(announced, fds)?;
+    let pool = pool.map(Pool::map).transpose()?;
+    // Before our Hello, after which the supervisor looks.
+    pool.iter().for_each(Pool::take_part);
+    Ok(Greeting { pool, ..greeting(hello, Page::map(page)?, bell, inbox) })
 }
 
-fn page_and_bell(announced: usize, fds: Vec<OwnedFd>) -> Result<[OwnedFd; HELLO_FDS], ConnectError> {
+type HelloFds = (OwnedFd, OwnedFd, Option<OwnedFd>);
+
+fn page_bell_and_pool(announced: usize, fds: Vec<OwnedFd>) -> Result<HelloFds, ConnectError> {
     let count = fds.len();
-    match <[OwnedFd; HELLO_FDS]>::try_from(fds) {
-        Ok(both) if announced == HELLO_FDS => Ok(both),
-        Ok(_) | Err(_) => Err(ConnectError::Descriptors { count, announced }),
+    let mut fds = fds.into_iter();
+    match (fds.next(), fds.next(), fds.next()) {
+        (Some(page), Some(bell), pool) if count == announced && count <= HELLO_FDS_WITH_POOL => {
+            Ok((page, bell, pool))
+        }
+        _ => Err(ConnectError::Descriptors { count, announced }),
     }
 }
 
@@ -248,7 +259,7 @@ fn greeting(hello: SupervisorHello, page: Page, bell: OwnedFd, inbox: Inbox) -> 
         slot: hello.slot,
         heartbeat: Duration::from_millis(u64::from(hello.heartbeat_millis.max(1))),
     };
-    Greeting { identity, limits, page, bell, inbox }
+    Greeting { identity, limits, page, pool: None, bell, inbox }
 }
 
 /// A body, head included, is under 4 GiB.

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use ganger_protocol::{Body, Inbox, Limits, Page, Ready, Time, read_into, ring, silence, write_from};
+use ganger_protocol::{Body, Inbox, Limits, Page, Pool, Ready, Time, read_into, ring, silence, write_from};
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::Shutdown;
@@ -61,6 +61,7 @@ pub(crate) struct Greeting {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     pub(crate) page: Page,
+    pub(crate) pool: Option<Pool>,
     pub(crate) bell: OwnedFd,
     /// With the bytes that came behind the Hello.
     pub(crate) inbox: Inbox,
@@ -88,8 +89,11 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(leash: OwnedFd, greeting: Greeting, on_loss: OnLoss) -> io::Result<Link> {
-        let Greeting { identity, limits, page, bell, inbox } = greeting;
-        let session = Session::resuming(limits, inbox);
+        let Greeting { identity, limits, page, pool, bell, inbox } = greeting;
+        let mut session = Session::resuming(limits, inbox);
+        if let Some(pool) = pool {
+            session.share(pool);
+        }
         let cancels = session.cancels();
         let state = State::new(session);
         let own_bell = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);

@@ -27,8 +27,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ganger_protocol::{
-    AnswerHead, Answered, Body, Cancel, EventHead, Failure, FailureKind, FrameError, Inbox, Kind, Limits,
-    MAX_HEAD, MarkMoved, Ordinal, Outbox, Page, Payload, Ready, RequestHead, Time, ToWorker, encode,
+    AnswerHead, Answered, Body, Cancel, EventHead, Failure, FailureKind, FrameError, Half, Inbox, Kind,
+    Limits, MAX_HEAD, MarkMoved, Ordinal, Outbox, Page, Payload, Pool, PoolReader, PoolWriter, Ready,
+    RequestHead, Time, ToWorker, encode,
 };
 
 use crate::control::EmitError;
@@ -156,6 +157,13 @@ impl Session {
         }
     }
 
+    /// Large payloads may go through this pool from now on, either way.
+    pub fn share(&mut self, pool: Pool) {
+        let pool = Arc::new(pool);
+        self.inbox.share(PoolReader::new(Arc::clone(&pool), Half::Requests));
+        self.outbox.share(PoolWriter::new(pool, Half::Answers));
+    }
+
     /// Where the bytes from the supervisor go.
     pub fn inbox(&mut self) -> &mut Inbox {
         &mut self.inbox
@@ -203,6 +211,9 @@ impl Session {
                 ToWorker::HardKill => notices.push(Notice::HardKill),
                 ToWorker::Hello(_) => return Err(not_allowed(Kind::SupervisorHello).into()),
             }
+        }
+        if let Some(lie) = self.outbox.take_lie() {
+            return Err(FrameError::from(lie).into());
         }
         Ok(notices)
     }

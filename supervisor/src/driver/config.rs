@@ -96,12 +96,20 @@ pub(crate) struct GroupProgram {
     pub(crate) env: Environment,
     /// Its working directory; `None`: the supervisor's.
     pub(crate) cwd: Option<PathBuf>,
+    /// Bytes of memory that each of its processes shares for requests, and as many for answers; 0: none.
+    pub(crate) pool_bytes: usize,
 }
 
 impl GroupProgram {
     /// A program without arguments, everything else by default.
     pub(crate) fn new(program: impl Into<PathBuf>) -> GroupProgram {
-        GroupProgram { program: program.into(), args: Vec::new(), env: Environment::default(), cwd: None }
+        GroupProgram {
+            program: program.into(),
+            args: Vec::new(),
+            env: Environment::default(),
+            cwd: None,
+            pool_bytes: 0,
+        }
     }
 }
 

@@ -3,8 +3,12 @@
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
-use ganger_protocol::{Body, Growth, Inbox, Kind, Limits, Outbox, Time, read_into, write_from};
+use ganger_protocol::{
+    Body, Growth, Half, Inbox, Kind, Limits, Outbox, Payload, Pool, PoolReader, PoolWriter, Time, read_into,
+    write_from,
+};
 use serde::Serialize;
 
 use super::config::{OFFENCE_SHOWN, READ_BUDGET};
@@ -35,6 +39,8 @@ pub(super) struct Link {
     inbox: Inbox,
     outbox: Outbox,
     ear: Ear,
+    /// The pool, until the worker's Hello has come and it shows whether it takes part.
+    offered: Option<Arc<Pool>>,
     /// Whether the peer has closed: then a short read is not the last.
     is_hung_up: bool,
     /// Whether writing failed: the end is near, and will be read.
@@ -50,10 +56,16 @@ impl Link {
             inbox: Inbox::new(limits, Growth::AsReceived),
             outbox: Outbox::new(),
             ear: Ear::new(worker, now),
+            offered: None,
             is_hung_up: false,
             is_broken: false,
             waits_for_room: false,
         }
+    }
+
+    /// The same link, with a pool that the worker was offered.
+    pub(super) fn offering(self, pool: Option<Pool>) -> Link {
+        Link { offered: pool.map(Arc::new), ..self }
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
@@ -98,6 +110,7 @@ impl Link {
     /// The first offence: the link is of no more use.
     pub(super) fn read(&mut self, now: Time, mut tell: impl FnMut(Heard)) -> Result<Reading, Offence> {
         let mut left = READ_BUDGET;
+        self.hear_all(now, &mut left, &mut tell)?;
         while left > 0 {
             let (socket, mut room) = (&self.socket, 0);
             let filled = self.inbox.fill(|buffer| {
@@ -107,11 +120,11 @@ impl Link {
             match filled {
                 Ok(0) => return Ok(Reading::Ended),
                 Ok(count) => {
-                    self.hear_all(now, &mut tell)?;
-                    if count < room && !self.is_hung_up {
+                    left = left.saturating_sub(count);
+                    self.hear_all(now, &mut left, &mut tell)?;
+                    if count < room && left > 0 && !self.is_hung_up {
                         return Ok(Reading::Drained);
                     }
-                    left = left.saturating_sub(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Reading::Drained),
                 Err(_) => return Ok(Reading::Ended),
@@ -120,20 +133,35 @@ impl Link {
         Ok(Reading::More)
     }
 
-    fn hear_all(&mut self, now: Time, tell: &mut impl FnMut(Heard)) -> Result<(), Offence> {
-        let Link { inbox, ear, .. } = self;
-        loop {
+    /// Hears what is there, within the budget: a few bytes may stand for a large payload in the pool, which is copied.
+    fn hear_all(&mut self, now: Time, left: &mut usize, tell: &mut impl FnMut(Heard)) -> Result<(), Offence> {
+        let Link { inbox, outbox, ear, offered, .. } = self;
+        if let Some(lie) = outbox.take_lie() {
+            return Err(Offence {
+                reason: lie.to_string(),
+                shown: String::from("nothing: it lied in the pool"),
+            });
+        }
+        while *left > 0 {
             match inbox.next_frame() {
                 Ok(None) => return Ok(()),
                 Ok(Some(frame)) => {
                     let (kind, head) = (frame.kind, frame.head);
+                    if let Payload::Large(payload) = &frame.payload {
+                        *left = left.saturating_sub(payload.len());
+                    }
                     tell(ear.hear(frame, now).map_err(|reason| offence(reason, kind, head))?);
+                    if let Some(pool) = offered.take().filter(|pool| pool.is_shared()) {
+                        inbox.share(PoolReader::new(Arc::clone(&pool), Half::Answers));
+                        outbox.share(PoolWriter::new(pool, Half::Requests));
+                    }
                 }
                 Err(error) => {
                     return Err(Offence { reason: error.to_string(), shown: hex(inbox.unread()) });
                 }
             }
         }
+        Ok(())
     }
 }
 

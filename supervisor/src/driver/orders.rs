@@ -165,11 +165,11 @@ impl Turn {
 
     /// Connects a new process with its worker's record, and says its pid.
     fn adopt(&mut self, worker: WorkerKey, newborn: Newborn) -> Result<u32, SpawnFailure> {
-        let Newborn { process, socket, page, bell, statm, stdout, stderr } = newborn;
+        let Newborn { process, socket, page, pool, bell, statm, stdout, stderr } = newborn;
         let pid = process.pid();
         let body = Body {
             process,
-            link: Some(Link::new(worker, socket, self.limits, self.now)),
+            link: Some(Link::new(worker, socket, self.limits, self.now).offering(pool)),
             page,
             bell,
             statm,

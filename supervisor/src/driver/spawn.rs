@@ -5,7 +5,7 @@
 //! started them.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use ganger_protocol::{
-    Body, Kind, Limits, MAGIC, Outbox, Page, PageError, SupervisorHello, VERSION, WORKER_ENV, send_with_fds,
+    Body, Kind, Limits, MAGIC, Outbox, Page, PageError, Pool, SupervisorHello, VERSION, WORKER_ENV,
+    send_with_fds,
 };
 use rustix::event::EventfdFlags;
 use rustix::net::sockopt::set_socket_send_buffer_size;
@@ -51,6 +52,7 @@ pub(super) struct Newborn {
     pub(super) process: Process,
     pub(super) socket: OwnedFd,
     pub(super) page: Page,
+    pub(super) pool: Option<Pool>,
     pub(super) bell: OwnedFd,
     pub(super) statm: Option<Statm>,
     pub(super) stdout: Option<Pipe>,
@@ -77,7 +79,7 @@ impl Blueprint {
         }
     }
 
-    fn hello(&self, request: &SpawnRequest) -> Vec<u8> {
+    fn hello(&self, request: &SpawnRequest, fds: u8) -> Vec<u8> {
         let hello = SupervisorHello {
             magic: MAGIC,
             version: VERSION,
@@ -90,7 +92,7 @@ impl Blueprint {
             heartbeat_millis: self.heartbeat_millis,
         };
         let mut outbox = Outbox::new();
-        outbox.frame_with_fds(Kind::SupervisorHello, 2, &hello, Body::Copy(&[]));
+        outbox.frame_with_fds(Kind::SupervisorHello, fds, &hello, Body::Copy(&[]));
         outbox.take_bytes()
     }
 
@@ -99,9 +101,21 @@ impl Blueprint {
         let (page, page_fd) = Page::create().map_err(|error| page_failure(&error))?;
         let bell = bell().map_err(|error| temporary("make an eventfd", &error))?;
         let page_fd = above_stdio(page_fd).map_err(|error| temporary("duplicate a descriptor", &error))?;
-        send_hello(&socket, &self.hello(request), &page_fd, &bell)?;
+        let (pool, pool_fd) = self.pool()?.unzip();
+        let fds: Vec<BorrowedFd<'_>> =
+            [&page_fd, &bell].into_iter().chain(&pool_fd).map(|fd| fd.as_fd()).collect();
+        send_hello(&socket, &self.hello(request, fds.len() as u8), &fds)?;
         let child = self.execute(theirs)?;
-        adopt(child, socket, page, bell)
+        adopt(child, Ties { socket, page, pool, bell })
+    }
+
+    fn pool(&self) -> Result<Option<(Pool, OwnedFd)>, SpawnFailure> {
+        if self.program.pool_bytes == 0 {
+            return Ok(None);
+        }
+        let (pool, fd) = Pool::create(self.program.pool_bytes).map_err(|error| page_failure(&error))?;
+        let fd = above_stdio(fd).map_err(|error| temporary("duplicate a descriptor", &error))?;
+        Ok(Some((pool, fd)))
     }
 
     fn execute(&self, stdin: OwnedFd) -> Result<Child, SpawnFailure> {
@@ -141,14 +155,23 @@ pub(super) fn run(blueprints: &[Blueprint], requests: &Receiver<SpawnRequest>, s
     }
 }
 
-fn adopt(mut child: Child, socket: OwnedFd, page: Page, bell: OwnedFd) -> Result<Newborn, SpawnFailure> {
+/// What connects us with a process before there is one.
+struct Ties {
+    socket: OwnedFd,
+    page: Page,
+    pool: Option<Pool>,
+    bell: OwnedFd,
+}
+
+fn adopt(mut child: Child, ties: Ties) -> Result<Newborn, SpawnFailure> {
+    let Ties { socket, page, pool, bell } = ties;
     let process = Process::adopt(child.id()).map_err(|error| temporary("open the process", &error))?;
     let stdout = child.stdout.take().map(|pipe| Pipe::new(pipe.into())).transpose();
     let stderr = child.stderr.take().map(|pipe| Pipe::new(pipe.into())).transpose();
     let pipes = stdout.and_then(|stdout| Ok((stdout, stderr?)));
     let (stdout, stderr) = pipes.map_err(|error| temporary("set up the output pipes", &error))?;
     let statm = Statm::open(process.pid());
-    Ok(Newborn { process, socket, page, bell, statm, stdout, stderr })
+    Ok(Newborn { process, socket, page, pool, bell, statm, stdout, stderr })
 }
 
 /// Our end and the worker's, with room for large payloads, as far as the system allows. The worker's blocks, as its
@@ -165,8 +188,8 @@ fn bell() -> io::Result<OwnedFd> {
     above_stdio(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
-fn send_hello(socket: &OwnedFd, hello: &[u8], page: &OwnedFd, bell: &OwnedFd) -> Result<(), SpawnFailure> {
-    match send_with_fds(socket, hello, &[page.as_fd(), bell.as_fd()]) {
+fn send_hello(socket: &OwnedFd, hello: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), SpawnFailure> {
+    match send_with_fds(socket, hello, fds) {
         Ok(sent) if sent == hello.len() => Ok(()),
         Ok(_) => Err(temporary("send the Hello", &io::ErrorKind::WriteZero.into())),
         Err(error) => Err(temporary("send the Hello", &error)),

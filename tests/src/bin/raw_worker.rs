@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::{
-    AnswerHead, Answered, EventHead, Frame, HEADER_LEN, Header, Kind, Limits, MAGIC, MarkMoved, Page,
-    Payload, Ready, RequestHead, SupervisorHello, Time, ToWorker, Vitals, WorkerHello, receive_with_fds,
-    send_with_fds,
+    AnswerHead, Answered, EventHead, Frame, HEADER_LEN, Half, Header, Kind, Limits, MAGIC, MarkMoved, Page,
+    Payload, Pool, Ready, RequestHead, SupervisorHello, Time, ToWorker, Vitals, WorkerHello,
+    receive_with_fds, send_with_fds,
 };
 use ganger_tests::arg::{explain_if_asked, unpack};
 use ganger_tests::harness::{Arrival, arrive};
@@ -54,6 +54,7 @@ struct InHand {
 struct Life {
     link: Option<UnixStream>,
     page: Arc<Page>,
+    pool: Option<Pool>,
     hello: SupervisorHello,
     in_hand: VecDeque<InHand>,
     next_slot: usize,
@@ -64,13 +65,14 @@ struct Life {
 impl Life {
     fn begin() -> Life {
         let mut link = UnixStream::from(rustix::io::dup(rustix::stdio::stdin()).expect("a link"));
-        let (hello, page) = read_hello(&mut link);
+        let (hello, page, pool) = read_hello(&mut link);
         // Standard input itself must not keep the link open.
         let null = File::open("/dev/null").expect("/dev/null");
         rustix::stdio::dup2_stdin(&null).expect("standard input replaced");
         Life {
             link: Some(link),
             page: Arc::new(page),
+            pool,
             hello,
             in_hand: VecDeque::new(),
             next_slot: 0,
@@ -88,6 +90,8 @@ impl Life {
 
     fn step(&mut self, step: &Step) {
         match step {
+            Step::JoinPool => self.pool().take_part(),
+            Step::CountPooled(count) => self.pool().set_count(Half::Requests, *count),
             Step::Hello(version) => self.say_hello(*version),
             Step::Ready(capacity) => {
                 self.say(Kind::Ready, &Ready { capacity: *capacity, wants_hard_kill: false }, &[]);
@@ -127,6 +131,10 @@ impl Life {
 
     fn link(&mut self) -> &mut UnixStream {
         self.link.as_mut().expect("the link is open")
+    }
+
+    fn pool(&self) -> &Pool {
+        self.pool.as_ref().expect("a pool came with the Hello")
     }
 
     fn arrival(&self) -> Arrival {
@@ -271,16 +279,20 @@ impl Life {
     }
 }
 
-fn read_hello(link: &mut UnixStream) -> (SupervisorHello, Page) {
+fn read_hello(link: &mut UnixStream) -> (SupervisorHello, Page, Option<Pool>) {
     let mut bytes = [0; HEADER_LEN];
     let (count, fds) = receive_with_fds(link.as_fd(), &mut bytes).expect("the Hello");
-    assert_eq!((count, fds.len()), (HEADER_LEN, 2), "a whole header, the page and the bell");
+    assert!(
+        count == HEADER_LEN && matches!(fds.len(), 2 | 3),
+        "a whole header, the page, the bell, perhaps a pool"
+    );
     let header = Header::parse(bytes, &Limits::default()).expect("a header");
     let mut head = vec![0; header.head];
     link.read_exact(&mut head).expect("its head");
     let whole = Frame { kind: header.kind, fds: header.fds, head: &head, payload: Payload::Small(&[]) };
     let Ok(ToWorker::Hello(hello)) = ToWorker::decode(whole) else { panic!("no Hello") };
-    (hello, Page::map(&fds[0]).expect("the page"))
+    let pool = fds.get(2).map(|fd| Pool::map(fd).expect("the pool"));
+    (hello, Page::map(&fds[0]).expect("the page"), pool)
 }
 
 fn owned(head: &RequestHead<'_>) -> RequestHead<'static> {

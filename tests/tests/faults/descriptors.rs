@@ -134,12 +134,18 @@ fn say_hello(mut socket: &UnixStream, announced: u8, count: usize) {
 fn a_hello_with_other_descriptors_than_it_announces_is_refused() {
     scenario(|| {
         assert!(refusal(2, 2).is_none(), "this is how it should be");
-        for (announced, count) in [(2, 0), (2, 1), (2, 3), (2, MAX_FDS), (0, 2), (1, 2), (3, 2), (3, 3)] {
+        for (announced, count) in
+            [(2, 0), (2, 1), (2, 3), (2, MAX_FDS), (0, 2), (1, 2), (3, 2), (2, 4), (4, 4)]
+        {
             let output = refusal(announced, count).expect("it was taken for a Hello");
             let said = String::from_utf8_lossy(&output.stderr);
             let counts = format!("came with {count} descriptors and announced {announced}");
             assert!(!output.status.success() && said.contains(&counts), "{}: {said}", output.status);
         }
+        let output = refusal(3, 3).expect("a second page was taken for a pool");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("is not the shared memory that it should be")
+        );
     });
 }
 

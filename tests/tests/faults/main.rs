@@ -5,6 +5,7 @@ mod deaths;
 mod descriptors;
 mod hosts;
 mod peers;
+mod pools;
 mod replies;
 mod requests;
 mod starts;
