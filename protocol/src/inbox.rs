@@ -107,7 +107,8 @@ impl Inbox {
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         if self.large.is_none() {
             let Some(header) = self.header()? else { return Ok(None) };
-            if let Some(kind) = header.kind.unpooled() {
+            // Without a pool it is a frame like any other, which nobody may send.
+            if let (Some(kind), true) = (header.kind.unpooled(), self.pool.is_some()) {
                 return self.pooled_frame(kind, header);
             }
             if header.payload < LARGE_PAYLOAD {
