@@ -1,0 +1,2 @@
+process.on('message', (message) => process.send(message));
+process.send('ready');
