@@ -75,12 +75,12 @@ impl<T: Ticket> Scheduler<T> {
     /// The oldest job in the queue.
     pub(super) fn front(&mut self, index: GroupIndex) -> Option<JobKey> {
         let jobs = &self.jobs;
-        self.groups[usize::from(index.0)].queue.front(|key| jobs.get(key).is_some())
+        self.groups[usize::from(index.0)].queue.front(|key| jobs.has(key))
     }
 
     pub(super) fn take_front(&mut self, index: GroupIndex) {
         let jobs = &self.jobs;
-        self.groups[usize::from(index.0)].queue.pop(|key| jobs.get(key).is_some());
+        self.groups[usize::from(index.0)].queue.pop(|key| jobs.has(key));
     }
 
     /// Sends a job to a worker.
@@ -92,6 +92,11 @@ impl<T: Ticket> Scheduler<T> {
         worker.last_used = group.sent;
         if worker.hand.is_empty() {
             worker.last_progress = now;
+        }
+        if job.is_unsent() {
+            // First assignments are in the order of enqueueing, so that this is the order by age.
+            job.seq = self.next_seq;
+            self.next_seq += 1;
         }
         job.epoch = job.epoch.next();
         let request = InHand {

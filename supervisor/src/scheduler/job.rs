@@ -26,7 +26,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Job<T> {
     pub(super) ticket: T,
-    /// Its place by age.
+    /// Its place by age, from its first assignment on: before, its place in the queue says it.
     pub(super) seq: u64,
     pub(super) enqueued: Time,
     pub(super) phase: Phase,
@@ -61,6 +61,26 @@ pub(super) enum Phase {
     Ending { worker: WorkerKey, ordinal: Ordinal },
 }
 
+impl<T> Job<T> {
+    pub(super) fn new(group: GroupIndex, ticket: T, enqueued: Time) -> Job<T> {
+        Job {
+            ticket,
+            seq: 0,
+            enqueued,
+            phase: Phase::Queued,
+            epoch: Epoch::default(),
+            timer: TimerId::UNSET,
+            group,
+            retries: 0,
+            deaths: 0,
+            losses: 0,
+            is_started: false,
+            is_suspect: false,
+            reports: None,
+        }
+    }
+}
+
 impl<T: Ticket> Job<T> {
     pub(super) fn started(&self) -> Started {
         if self.is_started { Started::Yes } else { Started::No }
@@ -68,6 +88,11 @@ impl<T: Ticket> Job<T> {
 
     pub(super) fn has_retries_left(&self) -> bool {
         self.retries < self.ticket.options().retries
+    }
+
+    /// Its next assignment is its first.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.epoch == Epoch::default()
     }
 
     /// When its own clocks run out.
@@ -97,30 +122,15 @@ impl<T: Ticket> Job<T> {
 impl<T: Ticket> Scheduler<T> {
     /// Accepts a job; whether there is room for it was the caller's question.
     pub(super) fn accept(&mut self, group: GroupIndex, ticket: T, enqueued: Time) -> JobKey {
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        let job = Job {
-            ticket,
-            seq,
-            enqueued,
-            phase: Phase::Queued,
-            epoch: Epoch::default(),
-            timer: TimerId::UNSET,
-            group,
-            retries: 0,
-            deaths: 0,
-            losses: 0,
-            is_started: false,
-            is_suspect: false,
-            reports: None,
-        };
-        let key = self.jobs.insert(job);
+        let options = ticket.options();
+        let has_clocks = options.timeout.is_some() || options.queue_timeout.is_some();
+        let key = self.jobs.insert(group, ticket, enqueued);
         let group = &mut self.groups[usize::from(group.0)];
         group.queue.push(key);
         group.is_dirty = true;
         if self.refuses_latecomers() {
             self.finish(key, decided(Pending::ShuttingDown, Started::No, None));
-        } else {
+        } else if has_clocks {
             self.arm_job(key, Time::NEVER);
         }
         key
@@ -407,7 +417,7 @@ impl<T: Ticket> Scheduler<T> {
             Phase::Queued if job.is_suspect => drop(group.suspects.remove(&job.seq)),
             Phase::Queued => {
                 let jobs = &self.jobs;
-                group.queue.bury_one(|key| jobs.get(key).is_some());
+                group.queue.bury_one(|key| jobs.has(key));
             }
             Phase::Waiting { .. } => group.waiting -= 1,
             Phase::Assigned { worker, ordinal } | Phase::Ending { worker, ordinal } => {

@@ -26,6 +26,7 @@ mod group;
 mod hand;
 mod input;
 mod job;
+mod jobs;
 mod ladder;
 mod outcome;
 mod pick;
@@ -68,7 +69,7 @@ pub use crate::event::Event;
 use clock::InsideClock;
 use dispatch::Scratch;
 use group::Group;
-use job::Job;
+use jobs::Jobs;
 use shutdown::Life;
 use slab::Slab;
 use timers::{TimerId, Timers};
@@ -97,7 +98,7 @@ pub struct Scheduler<T> {
     is_online: bool,
     next_seq: u64,
     groups: Vec<Group>,
-    jobs: Slab<JobKind, Job<T>>,
+    jobs: Jobs<T>,
     workers: Slab<WorkerKind, Worker>,
     timers: Timers<TimerKey>,
     sampling_timer: TimerId,
@@ -134,7 +135,7 @@ impl<T: Ticket> Scheduler<T> {
             is_online: false,
             next_seq: 0,
             groups,
-            jobs: Slab::new(),
+            jobs: Jobs::new(),
             workers: Slab::new(),
             timers: Timers::new(now),
             sampling_timer: TimerId::UNSET,
@@ -219,7 +220,7 @@ impl<T: Ticket> Scheduler<T> {
     /// What the owner of a job gave along; `None` when the job has ended.
     #[must_use]
     pub fn ticket(&self, key: JobKey) -> Option<&T> {
-        self.jobs.get(key).map(|job| &job.ticket)
+        self.jobs.get(key).map(|job| job.ticket)
     }
 
     /// The job at a place of the scheduler's, if it still is the one of that id: places are used again.

@@ -63,7 +63,7 @@ impl<T: Ticket> Scheduler<T> {
     }
 
     fn oldest_waiting(&self, group: &Group) -> Option<std::time::Duration> {
-        let queued = group.queue.peek(|key| self.jobs.get(key).is_some());
+        let queued = group.queue.peek(|key| self.jobs.has(key));
         let suspect = group.suspects.first_key_value().map(|(_, key)| *key);
         let enqueued = |key| self.jobs.get(key).map(|job| job.enqueued);
         let oldest = queued.into_iter().chain(suspect).filter_map(enqueued).min()?;

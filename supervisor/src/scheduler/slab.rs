@@ -17,6 +17,15 @@ pub struct Key<T> {
 }
 
 impl<T> Key<T> {
+    pub(super) fn new(index: u32, generation: u32) -> Key<T> {
+        Key { index, generation, kind: PhantomData }
+    }
+
+    /// How often the place had been used before.
+    pub(super) fn generation(self) -> u32 {
+        self.generation
+    }
+
     /// The entry's place: small numbers, used again.
     #[must_use]
     pub fn index(self) -> usize {
@@ -147,15 +156,6 @@ impl<K, V> Slab<K, V> {
         match &mut entry.state {
             State::Used(value) if entry.generation == key.generation => Some(value),
             State::Used(_) | State::Free { .. } => None,
-        }
-    }
-
-    /// The key of what is at this place now.
-    pub(super) fn key_at(&self, index: u32) -> Option<Key<K>> {
-        let entry = self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)?;
-        match entry.state {
-            State::Used(_) => Some(Key { index, generation: entry.generation, kind: PhantomData }),
-            State::Free { .. } => None,
         }
     }
 
