@@ -23,6 +23,7 @@ mod outbox;
 mod place;
 mod pool;
 mod shared;
+mod spin;
 mod time;
 
 pub use call::{Call, CodecError, decode, encode, encode_onto};
@@ -39,7 +40,8 @@ pub use message::{
 pub use outbox::{Body, Outbox};
 pub use place::{Place, PlaceError};
 pub use pool::{Half, POOLED_PAYLOAD, Pool, PoolReader, PoolWriter};
-pub use shared::{Mark, MarkMoved, Page, Slot, Vitals};
+pub use shared::{End, Mark, MarkMoved, Page, Slot, Vitals};
+pub use spin::{Spin, processor};
 pub use time::Time;
 
 /// The environment variable that tells a program it was started as a worker.

@@ -10,7 +10,9 @@
 //!      8     8  heartbeat: the worker's monotonic clock at its last beat, nanoseconds
 //!     16     8  heap bytes the worker's allocator holds
 //!     24     8  heap bytes in use
-//!     32    32  reserved, zero
+//!     32     8  the processor the supervisor was on last, plus 1 (0: unknown)
+//!     40     8  the processor the worker was on last, plus 1
+//!     48    16  reserved, zero
 //!     64    16  slot 0: ordinal + 1 of the request in hand (0: none); then its start, nanoseconds
 //!     80    ..  slot 1, …
 //! ```
@@ -29,6 +31,8 @@ const MARK: usize = 0;
 const BEAT: usize = 1;
 const HEAP_TOTAL: usize = 2;
 const HEAP_USED: usize = 3;
+const SUPERVISOR_IS_ON: usize = 4;
+const WORKER_IS_ON: usize = 5;
 const FIRST_SLOT: usize = 8;
 
 /// The start mark: how many requests a worker has started, and under which generation.
@@ -73,6 +77,15 @@ pub struct Vitals {
     pub heap_total_bytes: u64,
     /// Bytes of them in use.
     pub heap_used_bytes: u64,
+}
+
+/// One end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The supervisor's.
+    Supervisor,
+    /// The worker's.
+    Worker,
 }
 
 /// The page of memory that a supervisor shares with one worker.
@@ -187,6 +200,30 @@ impl Page {
         [&self.words()[first], &self.words()[first + 1]]
     }
 
+    /// Says on which processor this `end` is: only a hint about how the other is to wait, see [`Spin`](crate::Spin).
+    pub fn set_processor(&self, end: End, processor: u32) {
+        let word = self.processor_word(end);
+        let value = u64::from(processor) + 1;
+        // The word is seldom new, and its line of the cache is much read.
+        if word.load(Relaxed) != value {
+            word.store(value, Relaxed);
+        }
+    }
+
+    /// On which processor that `end` was last, if it said.
+    #[must_use]
+    pub fn processor(&self, end: End) -> Option<u32> {
+        let word = self.processor_word(end).load(Relaxed);
+        word.checked_sub(1).and_then(|processor| u32::try_from(processor).ok())
+    }
+
+    fn processor_word(&self, end: End) -> &AtomicU64 {
+        match end {
+            End::Supervisor => &self.words()[SUPERVISOR_IS_ON],
+            End::Worker => &self.words()[WORKER_IS_ON],
+        }
+    }
+
     /// Worker: beats, and says what its allocator holds.
     pub fn set_vitals(&self, vitals: Vitals) {
         self.words()[HEAP_TOTAL].store(vitals.heap_total_bytes, Relaxed);
@@ -229,6 +266,17 @@ mod tests {
         assert_eq!(slots, [Slot { ordinal: Ordinal(1), since: Time::from_nanos(17) }]);
         other.vacate(3);
         assert_eq!(page.slots().count(), 0);
+    }
+
+    #[test]
+    fn each_end_says_where_it_is() {
+        let page = Page::in_memory();
+        assert_eq!(page.processor(End::Worker), None);
+        page.set_processor(End::Worker, 0);
+        page.set_processor(End::Supervisor, 5);
+        assert_eq!((page.processor(End::Worker), page.processor(End::Supervisor)), (Some(0), Some(5)));
+        page.words()[WORKER_IS_ON].store(u64::MAX, Relaxed);
+        assert_eq!(page.processor(End::Worker), None, "nonsense is no processor");
     }
 
     #[test]
