@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ganger_protocol::JobId;
+use ganger_protocol::{JobId, Time};
 
 use crate::command::Command;
 use crate::response::{JobResult, read};
@@ -116,7 +116,10 @@ impl<C: Work> Handle<C> {
     /// # Errors
     /// [`JobError`](crate::JobError) when it ended in any other way than with a reply.
     pub fn wait(self) -> JobResult<C> {
-        let outcome = self.slot.wait(None).expect("without a deadline only the outcome ends the wait");
+        let outcome = self
+            .shared
+            .wait_for(&self.slot, None)
+            .expect("without a deadline only the outcome ends the wait");
         self.read(outcome)
     }
 
@@ -125,8 +128,7 @@ impl<C: Work> Handle<C> {
     /// # Errors
     /// The handle, when the job has not ended by then.
     pub fn wait_timeout(self, timeout: Duration) -> Result<JobResult<C>, Handle<C>> {
-        // A deadline beyond the clock is no deadline.
-        match self.slot.wait(Instant::now().checked_add(timeout)) {
+        match self.shared.wait_for(&self.slot, Some(Time::now() + timeout)) {
             Some(outcome) => Ok(self.read(outcome)),
             None => Err(self),
         }

@@ -8,17 +8,20 @@ use std::sync::atomic::{AtomicU8, fence};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use ganger_protocol::Time;
 
 use crate::command::Command;
-use crate::driver::Courier;
+use crate::driver::{Courier, Turn};
 use crate::scheduler::{Backlog, GroupIndex, Outcome, Started};
-use crate::slot::{JobSlot, Wake};
+use crate::slot::{JobSlot, Stage, Wake};
 
 pub(crate) use self::admission::{Admission, QueueLimits, Refused};
 pub(crate) use self::latch::{Online, OnlineLatch, StopLatch};
+pub(crate) use self::loan::{Held, Loan, Return};
 
 mod admission;
 mod latch;
+mod loan;
 
 /// The loop is at work and looks into the inbox before it sleeps.
 const AWAKE: u8 = 0;
@@ -37,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) courier: Courier,
     pub(crate) online: OnlineLatch,
     pub(crate) stopped: StopLatch,
+    pub(crate) loan: Loan,
 }
 
 impl Shared {
@@ -51,6 +55,7 @@ impl Shared {
             courier,
             online: OnlineLatch::default(),
             stopped: StopLatch::default(),
+            loan: Loan::default(),
         }
     }
 
@@ -76,11 +81,54 @@ impl Shared {
         let _ = self.inbox.send(command);
         // Pairs with the fence in `fall_asleep`: either the loop sees the command, or we see that it sleeps.
         fence(SeqCst);
+        if let Some(held) = self.loan.borrow() {
+            return self.run_one(held);
+        }
         match self.state.load(SeqCst) {
             AWAKE => {}
             ASLEEP => self.ring(),
             _ => self.refuse_arrivals(),
         }
+    }
+
+    /// Blocks until the job's outcome comes, or until `deadline`. A caller who is alone with the loop is the loop
+    /// meanwhile.
+    pub(crate) fn wait_for(&self, slot: &JobSlot, deadline: Option<Time>) -> Option<Outcome> {
+        if slot.stage() != Stage::Settled
+            && let Some(mut held) = self.loan.borrow()
+        {
+            let is_well = held.as_mut().is_none_or(|turn| turn.run_until_settled(slot, deadline));
+            // A waiter who gives up leaves his job to the loop.
+            self.let_go(held, is_well && slot.stage() == Stage::Settled);
+        }
+        slot.wait(deadline)
+    }
+
+    /// Runs a turn for a command that was just sent.
+    fn run_one(&self, mut held: Held<'_>) {
+        let is_well = held.as_mut().is_none_or(Turn::run_one);
+        self.let_go(held, is_well);
+    }
+
+    /// Lets go of a borrowed turn. What was sent meanwhile was left to us; what is in flight is left to the loop.
+    fn let_go<'a>(&'a self, mut held: Held<'a>, mut is_well: bool) {
+        loop {
+            let is_lonely = is_well && held.as_ref().is_some_and(Turn::is_lonely);
+            drop(held);
+            if !is_lonely {
+                self.loan.end();
+            }
+            fence(SeqCst);
+            if self.arrivals.is_empty() {
+                break;
+            }
+            match self.loan.borrow() {
+                Some(again) => held = again,
+                None => break,
+            }
+            is_well = held.as_mut().is_none_or(Turn::run_one);
+        }
+        self.loan.let_go();
     }
 
     /// Refuses new jobs from now on and asks the loop to end well.
@@ -109,6 +157,11 @@ impl Shared {
     /// What has arrived, for the loop.
     pub(crate) fn arrivals(&self) -> &Receiver<Command> {
         &self.arrivals
+    }
+
+    pub(crate) fn has_arrivals(&self) -> bool {
+        fence(SeqCst);
+        !self.arrivals.is_empty()
     }
 
     /// The loop is about to sleep; false when something has arrived meanwhile.

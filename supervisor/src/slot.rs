@@ -19,7 +19,6 @@ use std::sync::atomic::{
 };
 use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
-use std::time::Instant;
 
 use bytes::Bytes;
 use crossbeam_utils::atomic::AtomicCell;
@@ -118,13 +117,7 @@ struct Head {
 }
 
 impl JobSlot {
-    pub(crate) fn new(
-        id: JobId,
-        spec: Spec,
-        group: GroupIndex,
-        payload: Vec<u8>,
-        enqueued: Time,
-    ) -> JobSlot {
+    pub(crate) fn new(id: JobId, spec: Spec, group: GroupIndex, payload: Vec<u8>, enqueued: Time) -> JobSlot {
         if payload.len() > INLINE_BYTES {
             JobSlot::with(id, spec.with_payload(payload), group, &[], enqueued)
         } else {
@@ -245,7 +238,9 @@ impl JobSlot {
         match waiter {
             Note::Callback(callback) => Some(Wake::Callback(Box::new(move || callback(outcome)))),
             Note::Arrivals(arrivals) => arrivals.push(self.clone(), outcome).map(Wake::Thread),
-            Note::Thread(_) | Note::Task(_) | Note::Outcome(_) => unreachable!("only those two are appointed"),
+            Note::Thread(_) | Note::Task(_) | Note::Outcome(_) => {
+                unreachable!("only those two are appointed")
+            }
         }
     }
 
@@ -258,18 +253,18 @@ impl JobSlot {
     }
 
     /// Blocks until the outcome comes, or until `deadline`; without a deadline it does come.
-    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Option<Outcome> {
+    pub(crate) fn wait(&self, deadline: Option<Time>) -> Option<Outcome> {
         if let Some(outcome) = self.take() {
             return Some(outcome);
         }
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if deadline.is_some_and(|deadline| deadline <= Time::now()) {
             return None;
         }
         if let Some((_, outcome)) = self.leave(Note::Thread(std::thread::current())) {
             return Some(outcome);
         }
         loop {
-            match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            match deadline.map(|deadline| deadline.since(Time::now())) {
                 None => std::thread::park(),
                 Some(left) if left.is_zero() => return self.withdraw(),
                 Some(left) => std::thread::park_timeout(left),

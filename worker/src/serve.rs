@@ -10,9 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use ganger_protocol::{Failure, FailureKind};
+use ganger_protocol::{End, Failure, FailureKind, Spin, processor};
 use parking_lot::MutexGuard;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::courier::{Courier, Hooks};
 use crate::current;
@@ -118,19 +118,33 @@ fn read_on(link: &Link, state: &mut Locked<'_>) {
         _ => (Reader::ReadingAndWriting, PollFlags::IN | PollFlags::OUT),
     };
     link.reader_goes(state, reader);
-    let leash = MutexGuard::unlocked(state, || wait_for(link, interest));
+    let mut spin = std::mem::take(&mut state.spin);
+    let leash = MutexGuard::unlocked(state, || wait_for(link, interest, &mut spin));
+    state.spin = spin;
     link.reader_is_back(state);
     if leash.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
         link.read(state);
     }
 }
 
-fn wait_for(link: &Link, interest: PollFlags) -> PollFlags {
+/// Looks for a moment if that pays, then sleeps.
+fn wait_for(link: &Link, interest: PollFlags, spin: &mut Spin) -> PollFlags {
     let mut fds = [PollFd::new(&link.leash, interest), PollFd::new(&link.nudge, PollFlags::IN)];
-    match poll(&mut fds, None) {
-        Ok(_) => fds[0].revents(),
+    link.page.set_processor(End::Worker, processor());
+    let supervisor = link.page.processor(End::Supervisor);
+    let found = spin.look(supervisor, || look(&mut fds, Some(&Timespec::default())));
+    found.unwrap_or_else(|| {
+        let found = look(&mut fds, None);
+        spin.woke();
         // Interrupted: nothing has happened.
-        Err(_) => PollFlags::empty(),
+        found.unwrap_or(PollFlags::empty())
+    })
+}
+
+fn look(fds: &mut [PollFd<'_>; 2], timeout: Option<&Timespec>) -> Option<PollFlags> {
+    match poll(fds, timeout) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(fds[0].revents()),
     }
 }
 

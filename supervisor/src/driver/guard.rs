@@ -1,36 +1,48 @@
 //! The end of the loop, however it comes: every handle settles, every process group is killed, callers are told.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use super::turn::{Turn, Wait};
+use super::turn::Turn;
 use super::worker::Workers;
 use crate::scheduler::{Outcome, Started};
+use crate::shared::Shared;
 
-/// A [`Turn`] that is taken apart in order when it is dropped: at the regular end, when it panics, and when its
+/// Takes the [`Turn`] apart in order when it is dropped: at the regular end, when a turn panics, and when the loop's
 /// thread could not be started.
 pub(super) struct Guard {
-    /// `None` only while it is taken apart.
-    turn: Option<Turn>,
+    shared: Arc<Shared>,
 }
 
 impl Guard {
     pub(super) fn new(turn: Turn) -> Guard {
-        Guard { turn: Some(turn) }
+        let shared = Arc::clone(&turn.shared);
+        *shared.loan.hold() = Some(turn);
+        Guard { shared }
     }
 
     /// The loop: turns until the scheduler has stopped. The guard is dropped at its end.
-    pub(super) fn run(mut self) {
-        let Some(turn) = &mut self.turn else { return };
-        if catch_unwind(AssertUnwindSafe(|| run_turns(turn))).is_err() {
-            log::error!(target: "ganger", "the loop panicked: everything is ended at once");
+    pub(super) fn run(self) {
+        let loan = &self.shared.loan;
+        loop {
+            let mut held = loan.hold();
+            let Some(turn) = held.as_mut().filter(|turn| !turn.is_stopped) else { return };
+            if !turn.run_until_lonely() {
+                return;
+            }
+            drop(held);
+            let returned = loan.lend(|| self.shared.has_arrivals());
+            if let Some(turn) = loan.hold().as_mut() {
+                turn.take_back_loan(returned);
+            }
         }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(mut turn) = self.turn.take() else { return };
-        let shared = turn.shared.clone();
+        let Some(mut turn) = self.shared.loan.hold().take() else { return };
+        let shared = &self.shared;
         shared.admission.close();
         kill_all(&mut turn);
         settle_all(&mut turn);
@@ -39,18 +51,6 @@ impl Drop for Guard {
         shared.online.stopped();
         shared.stopped.loop_ended();
         shared.courier.end();
-    }
-}
-
-fn run_turns(turn: &mut Turn) {
-    // The scheduler wants its first workers without being told anything: nothing would end a sleep.
-    let mut wait = Wait::Look;
-    while !turn.is_stopped {
-        if let Err(error) = turn.turn(wait) {
-            log::error!(target: "ganger", "the loop cannot go on: {error}");
-            return;
-        }
-        wait = Wait::Sleep;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
+use ganger_protocol::End;
 use log::Level;
 use rustix::process::Signal;
 
@@ -98,12 +99,12 @@ impl Turn {
 
     /// Reads what a worker says and hands it to the scheduler.
     fn read_link(&mut self, worker: WorkerKey) -> Result<Reading, Offence> {
-        let Turn { now, scheduler, workers, .. } = self;
+        let Turn { now, scheduler, workers, peer, .. } = self;
         let Some(record) = workers.worker_mut(worker) else { return Ok(Reading::Drained) };
         let name = record.name.clone();
-        let Some(link) = record.body.as_mut().and_then(|body| body.link.as_mut()) else {
-            return Ok(Reading::Drained);
-        };
+        let Some(body) = &mut record.body else { return Ok(Reading::Drained) };
+        let Some(link) = &mut body.link else { return Ok(Reading::Drained) };
+        *peer = body.page.processor(End::Worker);
         let mut emitted = Vec::new();
         let read = link.read(*now, |heard| match heard {
             Heard::Input(input) => scheduler.handle_input(*now, input),

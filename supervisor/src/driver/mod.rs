@@ -2,7 +2,7 @@
 //!
 //! | thread | does |
 //! | --- | --- |
-//! | loop | owns the scheduler, every link, page and pidfd; never blocks but in its poll |
+//! | loop | owns the scheduler, every link, page and pidfd; never blocks but in its poll; lends all that to a sole caller |
 //! | spawner | starts processes, which blocks until the program is executed |
 //! | courier | calls completion callbacks, writes log records and workers' output lines |
 //!
@@ -25,6 +25,7 @@ mod output;
 mod process;
 mod sample;
 mod signals;
+mod solitude;
 mod spawn;
 mod spawn_error;
 mod stdio;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
-use ganger_protocol::Time;
+use ganger_protocol::{Spin, Time};
 use mio::Poll;
 
 pub(crate) use self::config::{DriverConfig, Environment, EnvironmentBase, GroupProgram, OnSignals};
@@ -47,14 +48,16 @@ pub(crate) use self::courier::Courier;
 pub use self::ear::{Ear, Heard};
 pub(crate) use self::spawn::Birth;
 pub(crate) use self::subscriber::Subscriber;
+pub(crate) use self::turn::Turn;
 
 use self::first::FirstSpawns;
 use self::guard::Guard;
 use self::oom::OomCounter;
 use self::signals::Signals;
+use self::solitude::Solitude;
 use self::spawn::{Blueprint, SpawnRequest};
 use self::stdio::occupy_stdio;
-use self::turn::{BELL, SIGNALS, Settled, System, Turn};
+use self::turn::{BELL, SIGNALS, Settled, System};
 use self::worker::Workers;
 use crate::StartError;
 use crate::scheduler::{Config, GroupIndex, Scheduler};
@@ -147,6 +150,9 @@ fn start_threads(
         oom,
         limits,
         is_stopped: false,
+        spin: Spin::new(),
+        peer: None,
+        solitude: Solitude::default(),
     });
     start_courier(&shared)?;
     start_spawner(&shared, blueprints, requests)?;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use ganger_protocol::{Limits, Time};
+use ganger_protocol::{End, Limits, Spin, Time, processor};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
@@ -26,6 +26,7 @@ use super::link::Flushed;
 use super::oom::OomCounter;
 use super::process::Process;
 use super::signals::Signals;
+use super::solitude::Solitude;
 use super::spawn::SpawnRequest;
 use super::worker::{Attention, Source, Workers, token};
 use super::{StartFailure, Subscriber};
@@ -46,12 +47,16 @@ pub(super) const WRITTEN_OFF: Token = Token(usize::MAX - 2);
 pub(super) enum Wait {
     /// Until something happens or is due.
     Sleep,
+    /// The same, but not longer than until then.
+    Until(Time),
     /// Not at all.
     Look,
+    /// Not even look: only commands are taken in, and what is due is done.
+    None,
 }
 
 /// The scheduler and the driver as one value.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     /// The turn's time: the clock is read once a turn.
     pub(super) now: Time,
     pub(super) shared: Arc<Shared>,
@@ -74,6 +79,10 @@ pub(super) struct Turn {
     pub(super) oom: OomCounter,
     pub(super) limits: Limits,
     pub(super) is_stopped: bool,
+    pub(super) spin: Spin,
+    /// The processor that the worker was on that was heard last.
+    pub(super) peer: Option<u32>,
+    pub(super) solitude: Solitude,
 }
 
 /// What the turn has settled, told when it ends.
@@ -165,27 +174,48 @@ impl Turn {
     }
 
     fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        if wait == Wait::None {
+            return Ok(());
+        }
         let until = self.until(wait);
         if until == Some(Duration::ZERO) {
             return self.system.poll(until);
         }
-        // A bounded yield-spin before the sleep belongs here.
+        if let Some(looked) = self.look() {
+            return looked;
+        }
         if !self.shared.fall_asleep() {
             return self.system.poll(Some(Duration::ZERO));
         }
         let polled = self.system.poll(until);
         // Before the inbox is looked into: what comes later rings again.
         self.shared.wake_up();
+        self.spin.woke();
         polled
+    }
+
+    /// Looks for a moment, if that pays, before it would sleep.
+    fn look(&mut self) -> Option<io::Result<()>> {
+        let Turn { spin, shared, system, peer, .. } = self;
+        spin.look(*peer, || {
+            let polled = system.poll(Some(Duration::ZERO));
+            let found = polled.is_err() || !system.happened.is_empty() || !shared.arrivals().is_empty();
+            found.then_some(polled)
+        })
     }
 
     /// How long the wait may be; `None` is for ever.
     fn until(&self, wait: Wait) -> Option<Duration> {
-        match wait {
-            Wait::Sleep if self.system.unfinished.is_empty() => {
-                self.scheduler.poll_timeout().map(|due| due.since(Time::now()))
-            }
-            Wait::Sleep | Wait::Look => Some(Duration::ZERO),
+        let due = self.scheduler.poll_timeout();
+        let due = match wait {
+            Wait::Sleep => due,
+            Wait::Until(deadline) => Some(due.map_or(deadline, |due| due.min(deadline))),
+            Wait::Look | Wait::None => return Some(Duration::ZERO),
+        };
+        if self.system.unfinished.is_empty() {
+            due.map(|due| due.since(Time::now()))
+        } else {
+            Some(Duration::ZERO)
         }
     }
 
@@ -201,13 +231,20 @@ impl Turn {
     }
 
     fn flush(&mut self) {
-        for worker in std::mem::take(&mut self.dirty) {
-            self.flush_worker(worker);
+        if self.dirty.is_empty() {
+            return;
         }
+        let here = processor();
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for worker in dirty.drain(..) {
+            self.flush_worker(worker, here);
+        }
+        self.dirty = dirty;
     }
 
-    fn flush_worker(&mut self, worker: WorkerKey) {
+    fn flush_worker(&mut self, worker: WorkerKey, here: u32) {
         let Some(body) = self.workers.body_mut(worker) else { return };
+        body.page.set_processor(End::Supervisor, here);
         let attention = std::mem::replace(&mut body.attention, Attention::None);
         let Some(link) = &mut body.link else { return };
         let waits_for_room = link.flush() == Flushed::Blocked;
@@ -226,6 +263,7 @@ impl Turn {
 
     fn wake(&mut self) {
         let Settled { jobs, bytes, wakes } = &mut self.settled;
+        self.solitude.note(*jobs, self.known_jobs, wakes);
         if *jobs > 0 {
             self.shared.admission.release(std::mem::take(jobs), std::mem::take(bytes));
         }

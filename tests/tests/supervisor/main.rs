@@ -3,5 +3,6 @@
 mod ending;
 mod events;
 mod health;
+mod lending;
 mod several;
 mod signals;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ganger_protocol::Spin;
 use parking_lot::MutexGuard;
 
 use crate::courier::Courier;
@@ -17,6 +18,8 @@ pub(crate) struct State {
     pub(crate) session: Session,
     pub(crate) phase: Phase,
     pub(crate) reader: Reader,
+    /// The reader's, while it does not wait.
+    pub(crate) spin: Spin,
     pub(crate) crew: Crew,
     pub(crate) alert: Alert,
     /// Whether the sentry looks after unwritten bytes in short steps.
@@ -99,6 +102,7 @@ impl State {
             session,
             phase: Phase::Preparing(Opening::Ready(None)),
             reader: Reader::Absent,
+            spin: Spin::new(),
             crew: Crew::default(),
             alert: Alert::No,
             watched: false,

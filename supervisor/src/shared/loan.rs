@@ -1,0 +1,132 @@
+//! Lending the loop: a caller who is alone with it runs the turns himself.
+//!
+//! The scheduler and the driver are one value, [`Turn`], behind a lock: whoever holds it is the loop. Usually the
+//! loop's own thread holds it for good. When a single caller enqueues one job, waits, and enqueues the next, each job
+//! costs two hand-overs between his thread and the loop's; so after a few such rounds the loop's thread lends the turn
+//! and lies low. From then on whoever sends a command runs a turn for it, and whoever waits for a handle runs turns
+//! until it settles. The loan ends with the first sign of company: a second job in flight, a second waiter, work left
+//! behind by a waiter who leaves. It also ends when nobody has used it for a millisecond, so that timers, dying workers
+//! and output are looked after.
+//!
+//! ```text
+//!             a streak of lonely rounds
+//!   Kept ──────────────────────────────────▶ Lent
+//!     ▲     company, or a millisecond unused  │
+//!     └───────────────────────────────────────┘
+//! ```
+
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::driver::Turn;
+
+/// A loan that is not used for this long ends.
+const UNUSED: Duration = Duration::from_millis(1);
+
+/// The turn, and whether it is lent.
+#[derive(Default)]
+pub(crate) struct Loan {
+    turn: Mutex<Option<Turn>>,
+    is_lent: AtomicBool,
+    /// How often it was used.
+    uses: AtomicU64,
+    /// The loop's thread has lain down for good, because somebody is at it: who leaves must call.
+    is_called_for: AtomicBool,
+    lender: OnceLock<Thread>,
+}
+
+/// The turn, held: `None` once the loop has ended.
+pub(crate) type Held<'a> = MutexGuard<'a, Option<Turn>>;
+
+/// Why the loop's thread has the turn back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Return {
+    /// It was of use.
+    Used,
+    /// Hardly anybody used it.
+    Unused,
+}
+
+impl Loan {
+    /// The turn, for the loop's thread.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        self.turn.lock()
+    }
+
+    /// The turn, if it is lent and nobody else is at it.
+    pub(crate) fn borrow(&self) -> Option<Held<'_>> {
+        if !self.is_lent() {
+            return None;
+        }
+        let held = self.turn.try_lock()?;
+        self.uses.fetch_add(1, SeqCst);
+        Some(held)
+    }
+
+    pub(crate) fn is_lent(&self) -> bool {
+        self.is_lent.load(SeqCst)
+    }
+
+    /// The loan is over: the loop's thread takes over.
+    pub(crate) fn end(&self) {
+        if self.is_lent.swap(false, SeqCst) {
+            self.call();
+        }
+    }
+
+    /// Whoever held the turn has let go of it.
+    pub(crate) fn let_go(&self) {
+        if self.is_called_for.swap(false, SeqCst) {
+            self.call();
+        }
+    }
+
+    /// The loop's thread lends the turn, unless `has_news`, and lies low until the loan is over.
+    pub(crate) fn lend(&self, has_news: impl Fn() -> bool) -> Return {
+        let _ = self.lender.set(thread::current());
+        let before = self.uses.load(SeqCst);
+        self.is_lent.store(true, SeqCst);
+        if has_news() {
+            // It came before the loan was seen, and its sender left it to us.
+            self.is_lent.store(false, SeqCst);
+        }
+        while self.is_lent() {
+            self.lie_low();
+        }
+        if self.uses.load(SeqCst) - before > 16 { Return::Used } else { Return::Unused }
+    }
+
+    fn lie_low(&self) {
+        let uses = self.uses.load(SeqCst);
+        thread::park_timeout(UNUSED);
+        if !self.is_lent() {
+            return;
+        }
+        match self.turn.try_lock() {
+            Some(_) if self.uses.load(SeqCst) == uses => self.is_lent.store(false, SeqCst),
+            Some(_) => {}
+            None => self.lie_until_called(),
+        }
+    }
+
+    /// Somebody is at it, perhaps for long.
+    fn lie_until_called(&self) {
+        self.is_called_for.store(true, SeqCst);
+        // Who has left before he could see that will not call.
+        if self.turn.try_lock().is_none() {
+            thread::park();
+        }
+        self.is_called_for.store(false, SeqCst);
+    }
+
+    fn call(&self) {
+        if let Some(lender) = self.lender.get() {
+            lender.unpark();
+        }
+    }
+}
