@@ -195,9 +195,10 @@ impl World {
         self.trace.note(now, 32, proc as u64, u64::from(ordinal.0), || {
             format!("→ cancel {ordinal:?} {epoch:?} at process {proc}")
         });
-        let held = self.held(proc, ordinal, epoch);
-        match held {
+        match self.held(proc, ordinal, epoch) {
             Some(attempt) => self.ledger.note_cancel(attempt, now),
+            // Decided before its death was read in this turn.
+            None if self.procs[proc].told.is_judged && self.ledger.was_sent(proc, ordinal, epoch) => {}
             None => self.accuse(Check::LadderInOrder, || {
                 format!("a cancel for {ordinal:?}, which process {proc} does not hold")
             }),

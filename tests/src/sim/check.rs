@@ -93,6 +93,8 @@ checks! {
     BackoffIsKept,
     /// A group degrades past its window of unexpected exits and not before.
     WindowIsKept,
+    /// A degraded group heals when a probe has shown that it works, when its places are back, or when all are well.
+    HealingIsEarned,
     /// Jobs end as NoWorkers only in a degraded group without a worker.
     NoWorkersIsTrue,
     /// What the snapshot counts is what is.

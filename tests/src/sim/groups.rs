@@ -15,6 +15,9 @@ pub(crate) struct GroupModel {
     /// Callers are refused.
     pub(crate) refuses: bool,
     pub(crate) degraded: Option<Time>,
+    /// What it was degraded for: its program could not be run, or its places were used up.
+    was_hopeless: bool,
+    was_out_of_places: bool,
     /// Its program cannot run, or speaks another version.
     pub(crate) is_hopeless: bool,
     pub(crate) written_off: u32,
@@ -69,6 +72,8 @@ impl GroupModel {
             was_resized: false,
             refuses: false,
             degraded: None,
+            was_hopeless: false,
+            was_out_of_places: false,
             is_hopeless: false,
             written_off: 0,
             exits_sure: Vec::new(),
@@ -164,8 +169,24 @@ impl GroupModel {
 
     pub(crate) fn degrade(&mut self, now: Time) {
         self.degraded.get_or_insert(now);
+        self.was_hopeless = self.is_hopeless;
+        self.was_out_of_places = self.is_out_of_places();
         self.last_probe = None;
         self.changed = now;
+    }
+
+    /// Whether a probe that says ready is enough.
+    pub(crate) fn heals_when_ready(&self) -> bool {
+        self.was_hopeless
+    }
+
+    /// Whether it lacked places, and has them again.
+    pub(crate) fn has_its_places_back(&self) -> bool {
+        self.was_out_of_places && !self.is_out_of_places()
+    }
+
+    fn is_out_of_places(&self) -> bool {
+        self.written_off > self.wanted
     }
 
     pub(crate) fn heal(&mut self, now: Time) {

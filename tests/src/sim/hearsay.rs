@@ -6,7 +6,7 @@ use ganger_protocol::{Epoch, Failure, Ordinal, RetryHint};
 use super::check::Check;
 use super::hash::{hash_bytes, hash_failure};
 use super::ledger::{Abandoned, Answered, Claim, Overtime, Phase};
-use super::process::Sort;
+use super::process::{Process, Sort};
 use super::world::World;
 
 impl World {
@@ -84,9 +84,38 @@ impl World {
                 });
                 self.groups[group].degrade(now);
             }
-            Event::Healed { group } => self.groups[named(group)].heal(now),
+            Event::Healed { group } => {
+                let group = named(group);
+                let may = self.may_heal(group);
+                self.court.demand(may, Check::HealingIsEarned, || {
+                    format!("group {group} heals at {now:?} for no reason")
+                });
+                self.groups[group].heal(now);
+            }
             _ => {}
         }
+    }
+
+    fn may_heal(&self, group: usize) -> bool {
+        let model = &self.groups[group];
+        let Some(since) = model.degraded else { return false };
+        let is_well = |proc: usize| self.is_well(proc);
+        let is_good_probe = |proc: usize| {
+            let told = &self.procs[proc].told;
+            told.ordered >= since && (is_well(proc) || (model.heals_when_ready() && told.ready_at.is_some()))
+        };
+        let is_filled =
+            |slot: u32| self.unburied(group).any(|proc| self.procs[proc].slot == slot && is_well(proc));
+        model.has_its_places_back()
+            || self.unburied(group).any(is_good_probe)
+            || (model.wanted > 0 && (0..model.wanted).all(is_filled))
+    }
+
+    /// Whether it has answered a job, or has been ready for long.
+    fn is_well(&self, proc: usize) -> bool {
+        let Process { told, group, .. } = &self.procs[proc];
+        let healthy_after = self.groups[*group].healthy_after;
+        told.answers > 0 || told.ready_at.is_some_and(|at| self.now() >= at + healthy_after)
     }
 
     pub(crate) fn note_stopped(&mut self) {

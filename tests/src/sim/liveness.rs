@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    fn unburied(&self, group: usize) -> impl Iterator<Item = usize> + '_ {
+    pub(super) fn unburied(&self, group: usize) -> impl Iterator<Item = usize> + '_ {
         let is_of = move |proc: &usize| self.procs[*proc].group == group && !self.procs[*proc].desk.is_buried;
         self.live.iter().copied().filter(is_of)
     }

@@ -90,8 +90,7 @@ impl Ledger {
                 job.is_settled()
                     || self.attempts[attempt].is_over
                     || self.attempts[attempt].is_vague
-                    // Its handler was in time; the answer is on its way.
-                    || !self.attempts[attempt].is_running
+                    || self.may_be_on_its_way(at, attempt)
                     || self.is_between(now, index, attempt)
             }
         };
@@ -101,6 +100,13 @@ impl Ledger {
                 self.jobs[index].phase
             )
         });
+    }
+
+    /// Its handler was in time. An answer that is not there at the first look has as long once more, and no longer.
+    fn may_be_on_its_way(&self, at: Time, attempt: usize) -> bool {
+        let Attempt { job, marked, is_running, .. } = self.attempts[attempt];
+        let limit = self.jobs[job].terms.run_timeout.unwrap_or_default();
+        !is_running && marked.is_some_and(|marked| at < marked + 2 * limit)
     }
 
     /// A run clock that leads to a retry shows only in the Cancel, or not at all.

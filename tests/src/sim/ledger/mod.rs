@@ -21,7 +21,7 @@ mod order;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ganger_protocol::{Epoch, Time};
+use ganger_protocol::{Epoch, Ordinal, Time};
 
 use super::check::Check;
 use super::court::{Court, PRECISION};
@@ -131,6 +131,12 @@ impl Ledger {
         attempts.iter().rev().copied().find(|attempt| self.attempts[*attempt].epoch == epoch)
     }
 
+    /// Whether the worker ever got an attempt under these numbers.
+    pub(crate) fn was_sent(&self, proc: usize, ordinal: Ordinal, epoch: Epoch) -> bool {
+        let is_it = |one: &Attempt| one.proc == proc && one.ordinal == ordinal && one.epoch == epoch;
+        self.attempts.iter().any(is_it)
+    }
+
     /// Truth: the start mark moved over an attempt.
     pub(crate) fn mark(&mut self, court: &mut Court, now: Time, attempt: usize) {
         let Attempt { job: index, .. } = self.attempts[attempt];
@@ -153,8 +159,10 @@ impl Ledger {
         self.attempts[attempt].marked = Some(now);
         self.attempts[attempt].is_running = true;
         if let Some(timeout) = job.terms.run_timeout {
-            let at = now + timeout + Duration::from_nanos(2);
-            self.deadlines.insert((at, index), (WhichClock::Run, attempt));
+            for timeout in [timeout, 2 * timeout] {
+                let at = now + timeout + Duration::from_nanos(2);
+                self.deadlines.insert((at, index), (WhichClock::Run, attempt));
+            }
         }
     }
 
