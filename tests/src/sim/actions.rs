@@ -197,13 +197,19 @@ impl World {
         });
         match self.held(proc, ordinal, epoch) {
             Some(attempt) => self.ledger.note_cancel(attempt, now),
-            // Decided before its death was read in this turn.
-            None if self.procs[proc].told.is_judged && self.ledger.was_sent(proc, ordinal, epoch) => {}
+            None if self.may_have_held(proc, ordinal, epoch) => {}
             None => self.accuse(Check::LadderInOrder, || {
                 format!("a cancel for {ordinal:?}, which process {proc} does not hold")
             }),
         }
         self.procs[proc].desk.outbox.frame(Kind::Cancel, &Cancel { ordinal, epoch }, Body::Copy(&[]));
+    }
+
+    /// Whether what was decided in this turn may be about an attempt whose end was read after that.
+    fn may_have_held(&self, proc: usize, ordinal: Ordinal, epoch: Epoch) -> bool {
+        let told = &self.procs[proc].told;
+        let has_just_said = told.is_judged || told.last_progress == self.now();
+        has_just_said && self.ledger.was_sent(proc, ordinal, epoch)
     }
 
     /// The attempt that a worker holds under these numbers.

@@ -18,8 +18,8 @@ pub(crate) struct GroupModel {
     /// What it was degraded for: its program could not be run, or its places were used up.
     was_hopeless: bool,
     was_out_of_places: bool,
-    /// Its program cannot run, or speaks another version.
-    pub(crate) is_hopeless: bool,
+    /// When its program was last found not to run, or to speak another version.
+    hopeless_since: Option<Time>,
     pub(crate) written_off: u32,
     /// Unexpected exits: those that certainly count, and those that may.
     exits_sure: Vec<Time>,
@@ -74,7 +74,7 @@ impl GroupModel {
             degraded: None,
             was_hopeless: false,
             was_out_of_places: false,
-            is_hopeless: false,
+            hopeless_since: None,
             written_off: 0,
             exits_sure: Vec::new(),
             exits_maybe: Vec::new(),
@@ -167,9 +167,13 @@ impl GroupModel {
         self.changed = now;
     }
 
+    pub(crate) fn note_hopeless(&mut self, now: Time) {
+        self.hopeless_since = Some(now);
+    }
+
     pub(crate) fn degrade(&mut self, now: Time) {
         self.degraded.get_or_insert(now);
-        self.was_hopeless = self.is_hopeless;
+        self.was_hopeless = self.hopeless_since.is_some();
         self.was_out_of_places = self.is_out_of_places();
         self.last_probe = None;
         self.changed = now;
@@ -191,7 +195,8 @@ impl GroupModel {
 
     pub(crate) fn heal(&mut self, now: Time) {
         self.degraded = None;
-        self.is_hopeless = false;
+        // What was found in this turn may have been found after the cure.
+        self.hopeless_since = self.hopeless_since.filter(|at| *at == now);
         self.exits_sure.clear();
         self.changed = now;
         for slot in &mut self.slots {
@@ -233,13 +238,15 @@ impl GroupModel {
         if self.written_off > self.wanted {
             return true;
         }
-        let Some(limit) = self.limit else { return self.is_hopeless };
+        let Some(limit) = self.limit else { return self.hopeless_since.is_some() };
         let in_a_row = self.slots.iter().any(|slot| slot.most_failures > limit);
         if in_a_row {
             return true;
         }
         let recent = count_since(&self.exits_maybe, now, self.window + court.stopped_since(Time::ZERO));
-        self.is_hopeless || self.was_resized || recent > limit as usize * self.wanted.max(1) as usize
+        self.hopeless_since.is_some()
+            || self.was_resized
+            || recent > limit as usize * self.wanted.max(1) as usize
     }
 
     /// Whether so many exits demand that it is degraded.

@@ -55,12 +55,16 @@ impl World {
 
     pub(crate) fn note_wrong_version(&mut self, proc: usize) {
         let group = self.procs[proc].group;
-        self.groups[group].is_hopeless = true;
+        let now = self.now();
+        self.groups[group].note_hopeless(now);
     }
 
     pub(crate) fn note_spawn_failed(&mut self, proc: usize, for_good: bool) {
         let group = self.procs[proc].group;
-        self.groups[group].is_hopeless |= for_good;
+        if for_good {
+            let now = self.now();
+            self.groups[group].note_hopeless(now);
+        }
     }
 
     pub(crate) fn note_admission(&mut self, group: usize, refuses: bool) {

@@ -192,6 +192,8 @@ impl World {
         let is_sampled = |proc: &usize| {
             let process = &self.procs[*proc];
             process.told.spawned.is_some_and(|at| at < self.now())
+                // One that was to end before it was there is not looked at.
+                && process.told.killed != process.told.spawned
                 && process.told.process_ended.is_none()
                 && !process.desk.is_buried
         };

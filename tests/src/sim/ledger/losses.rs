@@ -64,6 +64,7 @@ impl Ledger {
         }
         if ran_out && self.is_settling {
             // Settled when everything else was, if its clock ran out without a word before.
+            job.deaths[1] += u8::from(loss.is_charged);
             return self.owe(index, Kinds::LOST.or(Kinds::POISONED).or(Kinds::SHUTTING_DOWN));
         }
         if !loss.is_started {
