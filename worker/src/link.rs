@@ -35,7 +35,7 @@ const READ_BUDGET: usize = 256 * 1024;
 /// Answers are written at the latest when there are this many bytes of them.
 const FLUSH_BYTES: usize = 64 * 1024;
 
-/// A handler that ran longer than this has its answer written at once.
+/// No finished answer waits for longer than this behind other handlers.
 const FLUSH_AFTER: Duration = Duration::from_micros(20);
 
 /// What happens when the supervisor is gone.
@@ -181,11 +181,15 @@ impl Link {
     pub(crate) fn answer(&self, ticket: Ticket, outcome: Outcome<'_>) {
         let now = self.now();
         let mut state = self.lock();
+        if state.session.pending() == 0 {
+            state.unwritten_since = now;
+        }
         let Some(ran) = state.session.answer(&self.page, ticket, outcome, now) else { return };
         if state.faults.is_some() {
             self.answer_with_faults(&mut state, ticket);
         }
-        if self.is_worth_a_write(&mut state, ran) {
+        let waited = ran.max(now.since(state.unwritten_since));
+        if self.is_worth_a_write(&mut state, waited) {
             self.flush(&mut state);
         }
         self.watch_if_pending(&mut state);
@@ -193,8 +197,8 @@ impl Link {
     }
 
     /// An answer waits for company only while its own thread is about to handle the next request.
-    fn is_worth_a_write(&self, state: &mut State, ran: Duration) -> bool {
-        ran > FLUSH_AFTER
+    fn is_worth_a_write(&self, state: &mut State, waited: Duration) -> bool {
+        waited > FLUSH_AFTER
             || state.session.pending() >= FLUSH_BYTES
             || !current::is_handling()
             || !state.session.can_start(&self.page)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ganger_protocol::Spin;
+use ganger_protocol::{Spin, Time};
 use parking_lot::MutexGuard;
 
 use crate::courier::Courier;
@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) spin: Spin,
     pub(crate) crew: Crew,
     pub(crate) alert: Alert,
+    /// When the oldest answer that is not written was given.
+    pub(crate) unwritten_since: Time,
     /// Whether the sentry looks after unwritten bytes in short steps.
     pub(crate) watched: bool,
     /// Whether the socket had no room for all that was to be written last.
@@ -105,6 +107,7 @@ impl State {
             spin: Spin::new(),
             crew: Crew::default(),
             alert: Alert::No,
+            unwritten_since: Time::ZERO,
             watched: false,
             is_stuck: false,
             hard_kill: HardKill::default(),
