@@ -19,6 +19,7 @@ impl Time {
     pub const NEVER: Time = Time(u64::MAX);
 
     /// Reads `CLOCK_MONOTONIC`.
+    #[inline]
     #[must_use]
     pub fn now() -> Time {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -26,18 +27,21 @@ impl Time {
     }
 
     /// The point `nanos` nanoseconds after the clock's zero.
+    #[inline]
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Time {
         Time(nanos)
     }
 
     /// Nanoseconds since the clock's zero.
+    #[inline]
     #[must_use]
     pub const fn nanos(self) -> u64 {
         self.0
     }
 
     /// How long after `earlier` this is; zero when it is not after it.
+    #[inline]
     #[must_use]
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -47,6 +51,7 @@ impl Time {
 impl Add<Duration> for Time {
     type Output = Time;
 
+    #[inline]
     fn add(self, duration: Duration) -> Time {
         Time(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
@@ -55,6 +60,7 @@ impl Add<Duration> for Time {
 impl Sub<Duration> for Time {
     type Output = Time;
 
+    #[inline]
     fn sub(self, duration: Duration) -> Time {
         Time(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
