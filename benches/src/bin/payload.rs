@@ -26,6 +26,9 @@ const SIZES: [(usize, &str); 10] = [
     (256 * MIB, "256MiB"),
 ];
 
+/// Shared memory for each way, in the case that goes through it.
+const POOL: usize = 8 * MIB;
+
 /// How often, and how long each time; one message at least.
 #[derive(Clone, Copy)]
 struct Extent {
@@ -52,8 +55,10 @@ fn measure(_: &Nothing, printer: &mut Printer) -> Outcome<()> {
     for (size, name) in SIZES {
         let floor = (size == MIB).then_some(Floor::AtLeast(0.5));
         let plan = Plan::new(format!("echo-{name}"), "MB/s").floor(floor);
-        printer.measure(&[plan], || echo(&cores, extent, size))?;
+        printer.measure(&[plan], || echo(&cores, extent, size, 0))?;
     }
+    let plan = Plan::new("echo-1MiB-pool", "MB/s");
+    printer.measure(&[plan], || echo(&cores, extent, MIB, POOL))?;
     for (size, name) in SIZES {
         let plans = ["oneway", "copy"].map(|way| Plan::new(format!("{way}-{name}"), "MB/s"));
         printer.measure(&plans, || one_way(&cores, extent, size))?;
@@ -62,9 +67,9 @@ fn measure(_: &Nothing, printer: &mut Printer) -> Outcome<()> {
 }
 
 /// The bytes of each reply are those of the next request: nothing but ganger itself copies.
-fn echo(cores: &Cores, extent: Extent, size: usize) -> Outcome<Vec<Rounds>> {
+fn echo(cores: &Cores, extent: Extent, size: usize, pool: usize) -> Outcome<Vec<Rounds>> {
     let mut peer = peer(cores, size, size)?;
-    let supervisor = supervisor(cores)?;
+    let supervisor = supervisor(cores, pool)?;
     let (mut ours, mut raw) = (vec![7; size], vec![7; size]);
     let mut rounds = Rounds::default();
     for _ in 0..extent.rounds {
@@ -84,7 +89,7 @@ fn echo(cores: &Cores, extent: Extent, size: usize) -> Outcome<Vec<Rounds>> {
 /// A request's bytes are given away; to make them is not measured.
 fn one_way(cores: &Cores, extent: Extent, size: usize) -> Outcome<Vec<Rounds>> {
     let mut peer = peer(cores, size, 1)?;
-    let supervisor = supervisor(cores)?;
+    let supervisor = supervisor(cores, 0)?;
     let source = vec![7; size];
     let mut copy = vec![1; size];
     let (mut against_socket, mut against_copy) = (Rounds::default(), Rounds::default());
@@ -113,9 +118,9 @@ fn peer(cores: &Cores, request: usize, answer: usize) -> Outcome<Peer> {
     Ok(Peer::start(cores, Placement::Anywhere, Manner::Answer { request, answer })?)
 }
 
-fn supervisor(cores: &Cores) -> Outcome<Supervisor> {
+fn supervisor(cores: &Cores, pool: usize) -> Outcome<Supervisor> {
     let program = cores.program(Placement::Anywhere)?;
-    online(Supervisor::builder(program).workers(1).payload_limit(256 * MIB))
+    online(Supervisor::builder(program).workers(1).payload_limit(256 * MIB).payload_pool(pool))
 }
 
 fn timed_trip(trip: impl FnOnce() -> Outcome<()>) -> Outcome<f64> {
