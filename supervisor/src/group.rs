@@ -7,13 +7,12 @@ use std::time::Duration;
 use ganger_protocol::POOLED_PAYLOAD;
 
 use crate::error::ConfigError;
-use crate::scheduler::{GroupConfig, Pick, PoisonPolicy, RestartPolicy};
+use crate::scheduler::{GroupConfig, MAX_PREFETCH, Pick, PoisonPolicy, RestartPolicy};
 use crate::{Program, StartError};
 
 /// The most workers of one group.
 pub(crate) const MAX_WORKERS: usize = 4096;
 /// The most requests sent ahead to one worker.
-const MAX_PREFETCH: u32 = 256;
 const MAX_NAME: usize = 64;
 /// The most memory that a worker shares each way.
 const MAX_POOL: usize = 1 << 30;
@@ -56,8 +55,9 @@ impl Group {
         self
     }
 
-    /// How many requests at most are sent to a worker ahead of its free slots, from 0 to 256. They are taken back
-    /// when another worker could have them sooner. Default 0.
+    /// How many requests at most are sent to a worker ahead of its free slots, from 0 to 256. They are as many as it
+    /// answers in about 100 µs, none when a request takes over a millisecond, and they are taken back when another worker
+    /// could have them sooner. Default 256; 0 where each job is to be picked a worker only when one is free.
     #[must_use]
     pub fn prefetch(mut self, requests: u32) -> Group {
         self.policies.prefetch = requests;

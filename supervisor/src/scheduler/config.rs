@@ -27,6 +27,9 @@ impl Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct GroupIndex(pub u16);
 
+/// The most requests that can be sent to a worker beyond its capacity.
+pub const MAX_PREFETCH: u32 = 256;
+
 /// The policies of one group of workers.
 #[derive(Clone, Debug)]
 pub struct GroupConfig {
@@ -34,7 +37,8 @@ pub struct GroupConfig {
     pub name: Arc<str>,
     /// How many workers are wanted.
     pub workers: u32,
-    /// The most requests sent to a worker beyond its capacity; 0 sends none ahead. Default 0.
+    /// The most requests sent to a worker beyond its capacity: fewer the longer its requests take, and none when they
+    /// take over a millisecond. 0 sends none ahead. Default [`MAX_PREFETCH`].
     pub prefetch: u32,
     /// How a worker is picked for a job.
     pub pick: Pick,
@@ -73,7 +77,7 @@ impl GroupConfig {
         GroupConfig {
             name: name.into(),
             workers,
-            prefetch: 0,
+            prefetch: MAX_PREFETCH,
             pick: Pick::default(),
             boot_timeout: Duration::from_secs(30),
             cancel_grace: Duration::from_secs(1),

@@ -51,8 +51,8 @@ use ganger_protocol::{JobId, Time};
 
 pub use action::Action;
 pub use config::{
-    Config, CustomPick, GroupConfig, GroupIndex, JobOptions, OnTimeout, Pick, PoisonPolicy, RestartPolicy,
-    RetryOn,
+    Config, CustomPick, GroupConfig, GroupIndex, JobOptions, MAX_PREFETCH, OnTimeout, Pick, PoisonPolicy,
+    RestartPolicy, RetryOn,
 };
 pub use dispatch::{Explanation, Standing};
 pub use input::{Backlog, Input, Reply, SpawnFailure, Ticket};

@@ -41,9 +41,10 @@ impl<C: Work> Crowd<C> {
 #[test]
 fn a_crowd_of_all_sorts_settles() {
     scenario(|| {
-        let supervisor = online(Supervisor::builder(plain()).workers(3));
+        let supervisor = online(Supervisor::builder(plain()).workers(3).prefetch(0));
         let fail = || Job::new(Fail { message: String::from("no"), details: None });
-        // Those who share the pool with killers may be lost to them only while they run, and there is one at a time.
+        // Those who share the pool with killers may be lost to them only while they run, and there is one at a time:
+        // nothing is sent ahead, so that each answer is written before the next handler is called.
         let sums = Crowd::enqueue(&supervisor, 300, || Job::new(Add(1, 2)));
         let failures = Crowd::enqueue(&supervisor, 50, fail);
         let panics = Crowd::enqueue(&supervisor, 50, || Job::new(Panic(String::from("oh"))));

@@ -15,7 +15,8 @@ use ganger_tests::workers::{online, online_with_feed, plain, with};
 fn a_soft_kill_works_everything_off() {
     scenario(|| {
         let (gate, scratch) = (Gate::new(), Scratch::new());
-        let (supervisor, feed) = online_with_feed(Supervisor::builder(plain()).workers(1));
+        // Nothing is sent ahead: the worker's death must not take an answer with it that is not written yet.
+        let (supervisor, feed) = online_with_feed(Supervisor::builder(plain()).workers(1).prefetch(0));
         let holding = supervisor.enqueue(Hold { gate: gate.path() }).expect("accepted");
         let held = gate.next();
         let queued: Vec<_> =
