@@ -3,11 +3,10 @@
 
 use std::env;
 use std::process::{Child, Command};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ganger_benches::Outcome;
+use ganger_benches::{Outcome, PAYLOAD};
 use ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
 
 use crate::pool::Pool;
@@ -19,7 +18,7 @@ const LOOKS: usize = 64;
 
 type Ends = (IpcBytesSender, IpcBytesReceiver);
 
-/// A process that ends when its channel does, and is then waited for.
+/// A worker, which does not outlive what it is held by.
 struct Process(Child);
 
 /// Pairs of channels, one a worker.
@@ -61,19 +60,17 @@ impl Pool for Channels {
 
 /// Sends in one thread and receives in this one; what is sent last is empty. Gives how many came back.
 fn pump(sender: &mut IpcBytesSender, receiver: &mut IpcBytesReceiver, end: Instant) -> Result<usize, String> {
-    let is_over = &AtomicBool::new(false);
     thread::scope(|scope| {
-        let sending = scope.spawn(move || feed(sender, is_over, end));
+        let sending = scope.spawn(move || feed(sender, end));
         let counted = count(receiver);
-        is_over.store(true, Ordering::Relaxed);
         sending.join().map_err(|_| "the sender panicked")??;
         counted
     })
 }
 
-fn feed(sender: &mut IpcBytesSender, is_over: &AtomicBool, end: Instant) -> Result<(), String> {
-    let payload = [7; ganger_benches::PAYLOAD];
-    while Instant::now() < end && !is_over.load(Ordering::Relaxed) {
+fn feed(sender: &mut IpcBytesSender, end: Instant) -> Result<(), String> {
+    let payload = [7; PAYLOAD];
+    while Instant::now() < end {
         for _ in 0..LOOKS {
             sender.send(&payload).map_err(|error| error.to_string())?;
         }
