@@ -84,10 +84,19 @@ impl<C> Handle<C> {
     /// Where the job is. It may be elsewhere a moment later.
     #[must_use]
     pub fn status(&self) -> JobStatus {
-        match self.slot.stage() {
+        let stage = self.slot.stage();
+        self.leave_unless_settled(stage);
+        match stage {
             Stage::Queued => JobStatus::Queued,
             Stage::Sent => JobStatus::Sent,
             Stage::Settled => JobStatus::Settled,
+        }
+    }
+
+    /// Whoever does anything with a handle but wait leaves the job to the loop.
+    fn leave_unless_settled(&self, stage: Stage) {
+        if stage != Stage::Settled {
+            self.shared.leave_to_loop();
         }
     }
 
@@ -141,7 +150,10 @@ impl<C: Work> Handle<C> {
     pub fn try_result(self) -> Result<JobResult<C>, Handle<C>> {
         match self.slot.take() {
             Some(outcome) => Ok(self.read(outcome)),
-            None => Err(self),
+            None => {
+                self.leave_unless_settled(self.slot.stage());
+                Err(self)
+            }
         }
     }
 
@@ -175,13 +187,20 @@ impl<C: Work> Future for Handle<C> {
     type Output = JobResult<C>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<JobResult<C>> {
-        self.slot.poll(context).map(|outcome| self.read(outcome))
+        match self.slot.poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(self.read(outcome)),
+            Poll::Pending => {
+                self.leave_unless_settled(self.slot.stage());
+                Poll::Pending
+            }
+        }
     }
 }
 
 impl<C> Drop for Handle<C> {
     fn drop(&mut self) {
         self.slot.stop_waiting();
+        self.leave_unless_settled(self.slot.stage());
     }
 }
 

@@ -94,14 +94,28 @@ impl Shared {
     /// Blocks until the job's outcome comes, or until `deadline`. A caller who is alone with the loop is the loop
     /// meanwhile.
     pub(crate) fn wait_for(&self, slot: &JobSlot, deadline: Option<Time>) -> Option<Outcome> {
-        if slot.stage() != Stage::Settled
-            && let Some(mut held) = self.loan.borrow()
-        {
-            let is_well = held.as_mut().is_none_or(|turn| turn.run_until_settled(slot, deadline));
-            // A waiter who gives up leaves his job to the loop.
-            self.let_go(held, is_well && slot.stage() == Stage::Settled);
+        if slot.stage() != Stage::Settled {
+            match self.loan.borrow() {
+                Some(held) => self.run_until_settled(held, slot, deadline),
+                // Somebody else is at it, who may not wait for this job: he is not alone.
+                None => self.leave_to_loop(),
+            }
         }
         slot.wait(deadline)
+    }
+
+    fn run_until_settled<'a>(&'a self, mut held: Held<'a>, slot: &JobSlot, deadline: Option<Time>) {
+        self.loan.used();
+        let is_well = held.as_mut().is_none_or(|turn| turn.run_until_settled(slot, deadline));
+        // A waiter who gives up leaves his job to the loop.
+        self.let_go(held, is_well && slot.stage() == Stage::Settled);
+    }
+
+    /// There is a job whose owner will not run turns until it settles: that is the loop's business again, at once.
+    pub(crate) fn leave_to_loop(&self) {
+        if self.loan.is_lent() {
+            self.loan.end();
+        }
     }
 
     /// Runs a turn for a command that was just sent.

@@ -92,8 +92,11 @@ impl Turn {
         self.known_jobs <= 1 && !self.is_stopped && self.system.unfinished.is_empty()
     }
 
-    /// A turn; false when it could not be done, after which there may be no other.
+    /// A turn; false when it could not be done, after which there may be no other, whoever gets hold of it then.
     fn run(&mut self, wait: Wait) -> bool {
+        if self.is_stopped {
+            return false;
+        }
         match catch_unwind(AssertUnwindSafe(|| self.turn(wait))) {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {

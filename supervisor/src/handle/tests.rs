@@ -169,3 +169,49 @@ fn handles_and_cancellers_go_anywhere() {
     anywhere::<Completions<Square>>();
     anywhere::<crate::Supervisor>();
 }
+
+/// Says whether `deed` ended a loan of the loop.
+fn ends_loan(deed: impl FnOnce(Handle<Square>)) -> bool {
+    let shared = shared(QueueLimits::default());
+    let handle = Handle::new(slot(), Arc::clone(&shared));
+    thread::scope(|scope| {
+        // Nobody can find the loan unused meanwhile.
+        let held = shared.loan.hold();
+        scope.spawn(|| shared.loan.lend(|| false));
+        while !shared.loan.is_lent() {
+            thread::yield_now();
+        }
+        deed(handle);
+        let has_ended = !shared.loan.is_lent();
+        shared.loan.end();
+        drop(held);
+        has_ended
+    })
+}
+
+/// J1: a job that was awaited, forwarded, looked at or forgotten while the loop was lent waited for up to two
+/// milliseconds, until the loan was found unused: nobody ran turns for it.
+#[test]
+fn whoever_does_anything_but_wait_leaves_the_job_to_the_loop() {
+    assert!(ends_loan(drop));
+    assert!(ends_loan(|handle| handle.then(|_| {})));
+    assert!(ends_loan(|handle| handle.forward(&Completions::new())));
+    assert!(ends_loan(|handle| std::mem::forget(handle.try_result().expect_err("not yet"))));
+    assert!(ends_loan(|handle| {
+        assert_eq!(handle.status(), JobStatus::Queued);
+        std::mem::forget(handle);
+    }));
+    assert!(ends_loan(|mut handle| {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut handle).poll(&mut context).is_pending());
+        std::mem::forget(handle);
+    }));
+    assert!(!ends_loan(std::mem::forget));
+}
+
+/// J1: a second waiter who found the loop lent and in use went to sleep, and nobody had to look after his job before
+/// the loan was found unused.
+#[test]
+fn a_second_waiter_ends_the_loan() {
+    assert!(ends_loan(|handle| std::mem::forget(handle.wait_timeout(Duration::ZERO).expect_err("not yet"))));
+}

@@ -5,8 +5,9 @@
 //! costs two hand-overs between his thread and the loop's; so after a few such rounds the loop's thread lends the turn
 //! and lies low. From then on whoever sends a command runs a turn for it, and whoever waits for a handle runs turns
 //! until it settles. The loan ends with the first sign of company: a second job in flight, a second waiter, work left
-//! behind by a waiter who leaves. It also ends when nobody has used it for a millisecond, so that timers, dying workers
-//! and output are looked after.
+//! behind by a waiter who leaves, a job that nobody waits for by running turns. It also ends when nobody has waited for
+//! a millisecond, so that timers, dying workers and output are looked after: commands alone do not keep it up, because
+//! the turns that are run for them do not look at the system.
 //!
 //! ```text
 //!             a streak of lonely rounds
@@ -17,7 +18,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -28,12 +29,15 @@ use crate::driver::Turn;
 /// A loan that is not used for this long ends.
 const UNUSED: Duration = Duration::from_millis(1);
 
+/// A loan was worth its while if so many waits made use of it.
+const WORTHWHILE: u64 = 8;
+
 /// The turn, and whether it is lent.
 #[derive(Default)]
 pub(crate) struct Loan {
     turn: Mutex<Option<Turn>>,
     is_lent: AtomicBool,
-    /// How often it was used.
+    /// How often somebody has waited with it.
     uses: AtomicU64,
     /// The loop's thread has lain down for good, because somebody is at it: who leaves must call.
     is_called_for: AtomicBool,
@@ -60,12 +64,12 @@ impl Loan {
 
     /// The turn, if it is lent and nobody else is at it.
     pub(crate) fn borrow(&self) -> Option<Held<'_>> {
-        if !self.is_lent() {
-            return None;
-        }
-        let held = self.turn.try_lock()?;
+        if self.is_lent() { self.turn.try_lock() } else { None }
+    }
+
+    /// Somebody waits with the turn that he has borrowed, and so looks at the system.
+    pub(crate) fn used(&self) {
         self.uses.fetch_add(1, SeqCst);
-        Some(held)
     }
 
     pub(crate) fn is_lent(&self) -> bool {
@@ -98,7 +102,7 @@ impl Loan {
         while self.is_lent() {
             self.lie_low();
         }
-        if self.uses.load(SeqCst) - before > 16 { Return::Used } else { Return::Unused }
+        if self.uses.load(SeqCst) - before > WORTHWHILE { Return::Used } else { Return::Unused }
     }
 
     fn lie_low(&self) {
@@ -117,6 +121,8 @@ impl Loan {
     /// Somebody is at it, perhaps for long.
     fn lie_until_called(&self) {
         self.is_called_for.store(true, SeqCst);
+        // Pairs with the fence in `Shared::let_go`: the lock's own accesses have no place among the others.
+        fence(SeqCst);
         // Who has left before he could see that will not call.
         if self.turn.try_lock().is_none() {
             thread::park();
