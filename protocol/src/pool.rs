@@ -319,6 +319,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs a memory file")]
     fn both_mappings_show_the_same_bytes() {
         let (pool, fd) = Pool::create(1 << 20).expect("a pool");
         let other = Pool::map(&fd).expect("mapped again");

@@ -136,3 +136,22 @@ impl Loan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// J1: each command counted as a use, so that a caller who asked for something several times a millisecond kept the
+    /// loan up while nobody looked at the system.
+    #[test]
+    fn only_a_wait_is_a_use() {
+        let loan = Loan::default();
+        loan.is_lent.store(true, SeqCst);
+        drop(loan.borrow().expect("it is lent, and nobody is at it"));
+        assert_eq!(loan.uses.load(SeqCst), 0);
+        loan.used();
+        assert_eq!(loan.uses.load(SeqCst), 1);
+        loan.lie_low();
+        assert!(!loan.is_lent(), "nobody has waited meanwhile");
+    }
+}

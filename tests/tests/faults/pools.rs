@@ -1,9 +1,9 @@
 //! The pool, and workers that lie about it, decline it, or die with payloads of theirs in it.
 
-use ganger::{Builder, CrashReport, KillCause, Supervisor};
+use ganger::{Builder, CrashReport, JobError, JobStatus, KillCause, Started, Supervisor};
 use ganger_protocol::{AnswerHead, Answered, Epoch, Kind, Ordinal, Place, VERSION};
-use ganger_tests::calls::Echo;
-use ganger_tests::harness::{Scratch, scenario};
+use ganger_tests::calls::{Add, Echo, Hold};
+use ganger_tests::harness::{Gate, Scratch, eventually, scenario};
 use ganger_tests::raw::{Reply, Step, frame, life, service};
 use ganger_tests::workers::{online, online_with_feed, plain, raw, tireless};
 
@@ -131,5 +131,59 @@ fn a_death_with_payloads_in_the_pool_loses_none() {
         let supervisor = online(sharing(&scratch, lives));
         let response = supervisor.enqueue_raw("echo", bytes(300_000)).expect("accepted").wait();
         assert!(response.expect("answered").data == bytes(300_000));
+    });
+}
+
+/// J10, J16: requests whose payloads lie in the pool are cancelled, or taken back for another worker, before they
+/// are started: the room is given back all the same, in order, so that what comes after them is neither mixed up nor
+/// stuck, round after round of the ring.
+#[test]
+fn requests_in_the_pool_are_cancelled_and_taken_back() {
+    scenario(|| {
+        let gate = Gate::new();
+        let builder = Supervisor::builder(plain()).workers(1).prefetch(4).payload_pool(HALF);
+        let (supervisor, mut feed) = online_with_feed(builder);
+        let echo = |length| supervisor.enqueue(Echo(bytes(length))).expect("accepted");
+        let hold_and_send_ahead = |lengths: [usize; 4]| {
+            // Only to a worker that was quick lately some are sent ahead.
+            let sums = supervisor.map((0..200).map(|number| Add(number, 0))).in_flight(1);
+            assert_eq!(sums.filter(Result::is_ok).count(), 200);
+            let holding = supervisor.enqueue(Hold { gate: gate.path() }).expect("accepted");
+            let held = gate.next();
+            let ahead = lengths.map(echo);
+            eventually("some are sent ahead", || (supervisor.health().groups[0].in_flight > 1).then_some(()));
+            (holding, held, ahead)
+        };
+        for round in 0..4 {
+            let lengths = [200_000, 150_000, 250_000, 300_000].map(|length| length + round * 1000);
+            let (holding, held, ahead) = hold_and_send_ahead(lengths);
+            let cancelled = round;
+            ahead[cancelled].cancel();
+            eventually("it is cancelled", || (ahead[cancelled].status() == JobStatus::Settled).then_some(()));
+            held.release();
+            holding.wait().expect("answered");
+            for (number, (handle, length)) in ahead.into_iter().zip(lengths).enumerate() {
+                match handle.wait() {
+                    Ok(response) => assert!(number != cancelled && response.data == bytes(length)),
+                    Err(JobError::Cancelled { started: Started::No, .. }) => assert_eq!(number, cancelled),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        let lengths = [200_000, 150_000, 250_000, 300_000];
+        let (holding, held, ahead) = hold_and_send_ahead(lengths);
+        supervisor.resize(2).expect("resized");
+        feed.ready();
+        for (handle, length) in ahead.into_iter().zip(lengths) {
+            let response = handle.wait().expect("answered while the first worker is held");
+            assert!(&*response.worker == "default-1" && response.data == bytes(length));
+        }
+        held.release();
+        holding.wait().expect("answered");
+        let sizes = (0..60).map(|number| 100_000 + number * 5000);
+        for (result, size) in supervisor.map(sizes.clone().map(|size| Echo(bytes(size)))).zip(sizes) {
+            assert!(result.expect("answered").data == bytes(size));
+        }
+        assert_eq!(supervisor.health().groups[0].restarts, 0);
     });
 }
