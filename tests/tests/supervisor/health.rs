@@ -12,8 +12,9 @@ use ganger_tests::workers::{online, plain};
 fn the_numbers_are_what_happened() {
     scenario(|| {
         let gate = Gate::new();
-        let supervisor =
-            online(Supervisor::builder(plain()).workers(1).sample_every(Duration::from_millis(10)));
+        // Nothing is sent ahead, so that what waits is counted in the queue.
+        let builder = Supervisor::builder(plain()).workers(1).prefetch(0);
+        let supervisor = online(builder.sample_every(Duration::from_millis(10)));
         let pid = supervisor.enqueue(About).expect("accepted").wait().expect("answered").data.pid;
         for number in 0..9 {
             supervisor.enqueue(Add(number, 0)).expect("accepted").wait().expect("answered");
