@@ -20,7 +20,9 @@ pub(crate) struct GroupModel {
     was_out_of_places: bool,
     /// When its program was last found not to run, or to speak another version.
     hopeless_since: Option<Time>,
+    /// Processes that were given up, and of those the ones whose death was not read in the same turn.
     pub(crate) written_off: u32,
+    pub(crate) surely_written_off: u32,
     /// Unexpected exits: those that certainly count, and those that may.
     exits_sure: Vec<Time>,
     exits_maybe: Vec<Time>,
@@ -76,6 +78,7 @@ impl GroupModel {
             was_out_of_places: false,
             hopeless_since: None,
             written_off: 0,
+            surely_written_off: 0,
             exits_sure: Vec::new(),
             exits_maybe: Vec::new(),
             job_deaths: 0,
@@ -164,6 +167,7 @@ impl GroupModel {
     /// A process that was written off has ended after all.
     pub(crate) fn note_leftover_ended(&mut self, now: Time) {
         self.written_off -= 1;
+        self.surely_written_off -= 1;
         self.changed = now;
     }
 
@@ -174,7 +178,7 @@ impl GroupModel {
     pub(crate) fn degrade(&mut self, now: Time) {
         self.degraded.get_or_insert(now);
         self.was_hopeless = self.hopeless_since.is_some();
-        self.was_out_of_places = self.is_out_of_places();
+        self.was_out_of_places = self.written_off > self.wanted;
         self.last_probe = None;
         self.changed = now;
     }
@@ -186,11 +190,7 @@ impl GroupModel {
 
     /// Whether it lacked places, and has them again.
     pub(crate) fn has_its_places_back(&self) -> bool {
-        self.was_out_of_places && !self.is_out_of_places()
-    }
-
-    fn is_out_of_places(&self) -> bool {
-        self.written_off > self.wanted
+        self.was_out_of_places && self.surely_written_off <= self.wanted
     }
 
     pub(crate) fn heal(&mut self, now: Time) {

@@ -92,7 +92,7 @@ impl World {
                 let group = named(group);
                 let may = self.may_heal(group);
                 self.court.demand(may, Check::HealingIsEarned, || {
-                    format!("group {group} heals at {now:?} for no reason")
+                    format!("group {group} heals at {now:?} for no reason: {:?}", self.groups[group])
                 });
                 self.groups[group].heal(now);
             }

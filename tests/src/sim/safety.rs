@@ -212,7 +212,9 @@ impl World {
         self.court.demand(is_proven, Check::BuriedOnce, || {
             format!("process {proc} is buried at {now:?}, but not proven dead: {:?}", self.procs[proc].told)
         });
-        let group = self.procs[proc].group;
-        self.groups[group].written_off += u32::from(is_unkillable);
+        let is_certain = self.procs[proc].told.process_ended.is_none();
+        let group = &mut self.groups[self.procs[proc].group];
+        group.written_off += u32::from(is_unkillable);
+        group.surely_written_off += u32::from(is_unkillable && is_certain);
     }
 }
