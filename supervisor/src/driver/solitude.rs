@@ -43,6 +43,7 @@ impl Solitude {
         self.streak = 0;
         self.needed = match returned {
             Return::Used => FIRST_STREAK,
+            Return::Overtaken => self.needed,
             Return::Unused => (self.needed * 4).min(LONGEST_STREAK),
         };
     }

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use ganger_protocol::Time;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::driver::Turn;
@@ -54,6 +55,8 @@ pub(crate) enum Return {
     Used,
     /// Hardly anybody used it.
     Unused,
+    /// Something had come before anybody could see that it was lent.
+    Overtaken,
 }
 
 impl Loan {
@@ -98,6 +101,7 @@ impl Loan {
         if has_news() {
             // It came before the loan was seen, and its sender left it to us.
             self.is_lent.store(false, SeqCst);
+            return Return::Overtaken;
         }
         while self.is_lent() {
             self.lie_low();
@@ -106,14 +110,16 @@ impl Loan {
     }
 
     fn lie_low(&self) {
-        let uses = self.uses.load(SeqCst);
+        let (uses, since) = (self.uses.load(SeqCst), Time::now());
         thread::park_timeout(UNUSED);
+        // A call may come late, after the loan that it was meant for.
+        let was_called = Time::now().since(since) < UNUSED;
         if !self.is_lent() {
             return;
         }
         match self.turn.try_lock() {
-            Some(_) if self.uses.load(SeqCst) == uses => self.is_lent.store(false, SeqCst),
-            Some(_) => {}
+            Some(_) if was_called || self.uses.load(SeqCst) != uses => {}
+            Some(_) => self.is_lent.store(false, SeqCst),
             None => self.lie_until_called(),
         }
     }
@@ -151,7 +157,27 @@ mod tests {
         assert_eq!(loan.uses.load(SeqCst), 0);
         loan.used();
         assert_eq!(loan.uses.load(SeqCst), 1);
+    }
+
+    /// J1: who ends a loan may call the loop's thread twice. The second call came when the thread was up already, and
+    /// cut short the next loan, which then passed for one that was of no use: the one after it was four times as hard
+    /// to come by.
+    #[test]
+    fn a_call_that_comes_late_does_not_end_the_next_loan() {
+        let loan = Loan::default();
+        loan.is_lent.store(true, SeqCst);
+        thread::current().unpark();
         loan.lie_low();
-        assert!(!loan.is_lent(), "nobody has waited meanwhile");
+        assert!(loan.is_lent(), "a millisecond is not over");
+        while loan.is_lent() {
+            loan.lie_low();
+        }
+    }
+
+    /// J1: a loan that was over before it began passed for one that was of no use.
+    #[test]
+    fn a_loan_that_is_overtaken_by_a_command_is_not_unused() {
+        assert_eq!(Loan::default().lend(|| true), Return::Overtaken);
+        assert_eq!(Loan::default().lend(|| false), Return::Unused);
     }
 }
