@@ -124,6 +124,9 @@ impl<C: Work> Handle<C> {
     ///
     /// # Errors
     /// [`JobError`](crate::JobError) when it ended in any other way than with a reply.
+    ///
+    /// # Panics
+    /// When the handle was polled and was ready then: its result has been taken.
     pub fn wait(self) -> JobResult<C> {
         let outcome = self
             .shared
@@ -136,6 +139,9 @@ impl<C: Work> Handle<C> {
     ///
     /// # Errors
     /// The handle, when the job has not ended by then.
+    ///
+    /// # Panics
+    /// As [`wait`](Handle::wait).
     pub fn wait_timeout(self, timeout: Duration) -> Result<JobResult<C>, Handle<C>> {
         match self.shared.wait_for(&self.slot, Some(Time::now() + timeout)) {
             Some(outcome) => Ok(self.read(outcome)),

@@ -254,8 +254,9 @@ impl JobSlot {
 
     /// Blocks until the outcome comes, or until `deadline`; without a deadline it does come.
     pub(crate) fn wait(&self, deadline: Option<Time>) -> Option<Outcome> {
-        if let Some(outcome) = self.take() {
-            return Some(outcome);
+        if self.stage() == Stage::Settled {
+            let outcome = self.withdraw();
+            return Some(outcome.expect("a job's handle was waited for after it was ready"));
         }
         if deadline.is_some_and(|deadline| deadline <= Time::now()) {
             return None;

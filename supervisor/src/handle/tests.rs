@@ -215,3 +215,14 @@ fn whoever_does_anything_but_wait_leaves_the_job_to_the_loop() {
 fn a_second_waiter_ends_the_loan() {
     assert!(ends_loan(|handle| std::mem::forget(handle.wait_timeout(Duration::ZERO).expect_err("not yet"))));
 }
+
+/// J1: a handle that was waited for after it had been polled to its end blocked for ever.
+#[test]
+#[should_panic(expected = "after it was ready")]
+fn a_handle_is_not_waited_for_after_it_was_ready() {
+    let (mut handle, slot) = handle();
+    slot.settle(answered(&49u32));
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert!(Pin::new(&mut handle).poll(&mut context).is_ready());
+    drop(handle.wait());
+}
