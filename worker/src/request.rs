@@ -46,7 +46,13 @@ impl RawResponder {
     /// Answers with these bytes. More than the payload limit become a failure of kind
     /// [`Codec`](FailureKind::Codec).
     pub fn respond(self, data: impl Into<Vec<u8>>) {
-        self.answer(Outcome::Data(Body::Share(Bytes::from(data.into()))));
+        let data = data.into();
+        if data.len() < LARGE_PAYLOAD {
+            // It is copied anyway: to share it would cost an allocation.
+            self.answer(Outcome::Data(Body::Copy(&data)));
+        } else {
+            self.answer(Outcome::Data(Body::Share(Bytes::from(data))));
+        }
     }
 
     /// Answers with a failure.
