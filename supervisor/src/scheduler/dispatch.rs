@@ -164,10 +164,14 @@ impl<T: Ticket> Scheduler<T> {
         if let Some(worker) = self.workers.get_mut(key) {
             worker.isolation = Isolation::Reserved;
         }
+        self.groups[usize::from(index.0)].has_reserve = true;
         self.take_back(key);
     }
 
     fn release_reserved(&mut self, index: GroupIndex) {
+        if !std::mem::take(&mut self.groups[usize::from(index.0)].has_reserve) {
+            return;
+        }
         let reserved: Vec<WorkerKey> = self
             .members_where(index, |worker| worker.isolation == Isolation::Reserved)
             .map(|(key, _)| key)

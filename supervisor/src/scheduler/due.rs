@@ -51,7 +51,7 @@ impl<T: Ticket> Scheduler<T> {
         let group = worker.group;
         let config = &self.config.groups[usize::from(group.0)];
         if worker.due(config) <= now {
-            self.groups[usize::from(group.0)].is_dirty = true;
+            self.groups[usize::from(group.0)].unsettle();
             self.worker_step(key, now);
         }
         self.arm_worker(key);

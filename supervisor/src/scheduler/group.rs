@@ -36,8 +36,14 @@ pub(super) struct Group {
     pub(super) timer: TimerId,
     /// For the next look at requests stuck behind a slow one.
     pub(super) window_timer: TimerId,
-    /// Something happened since the last pass.
+    /// Something happened since the last pass that dispatching may depend on.
     pub(super) is_dirty: bool,
+    /// Something happened since the last pass to its workers, or to what is wanted of them.
+    pub(super) is_unsettled: bool,
+    /// Some of its workers may hold requests ahead.
+    pub(super) sends_ahead: bool,
+    /// Some of its workers may be kept free for a suspect job.
+    pub(super) has_reserve: bool,
     /// Requests sent so far.
     pub(super) sent: u64,
     pub(super) done: u64,
@@ -101,6 +107,9 @@ impl Group {
             timer: TimerId::UNSET,
             window_timer: TimerId::UNSET,
             is_dirty: true,
+            is_unsettled: true,
+            sends_ahead: false,
+            has_reserve: false,
             sent: 0,
             done: 0,
             failed: 0,
@@ -110,6 +119,12 @@ impl Group {
             queue_time: Latency::default(),
             run_time: Latency::default(),
         }
+    }
+
+    /// Something happened to its workers, or to what is wanted of them.
+    pub(super) fn unsettle(&mut self) {
+        self.is_dirty = true;
+        self.is_unsettled = true;
     }
 
     /// Whether so many processes could not be killed that no more are risked.

@@ -193,7 +193,7 @@ impl<T: Ticket> Scheduler<T> {
                 TimerKey::Group(index) => {
                     let group = &mut self.groups[usize::from(index.0)];
                     group.timer = TimerId::UNSET;
-                    group.is_dirty = true;
+                    group.unsettle();
                 }
                 TimerKey::Window(index) => self.windows_due(index),
                 TimerKey::Sampling => self.sample_all(),
@@ -236,7 +236,9 @@ impl<T: Ticket> Scheduler<T> {
             if std::mem::take(&mut self.groups[index].is_dirty) {
                 was_dirty = true;
                 let index = GroupIndex(index as u16);
-                self.reconcile(index);
+                if std::mem::take(&mut self.groups[usize::from(index.0)].is_unsettled) {
+                    self.reconcile(index);
+                }
                 self.dispatch(index);
             }
         }
@@ -255,7 +257,7 @@ impl<T: Ticket> Scheduler<T> {
     fn resize(&mut self, group: GroupIndex, workers: u32) {
         let Some(group) = self.groups.get_mut(usize::from(group.0)) else { return };
         group.wanted = workers;
-        group.is_dirty = true;
+        group.unsettle();
         self.note_online();
     }
 

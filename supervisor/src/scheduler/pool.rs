@@ -12,7 +12,13 @@ impl<T: Ticket> Scheduler<T> {
     /// One thing that happened to a worker, held against what the worker is doing.
     pub(super) fn worker_input(&mut self, key: WorkerKey, input: Input) {
         let Some(worker) = self.workers.get(key) else { return };
-        self.groups[usize::from(worker.group.0)].is_dirty = true;
+        let group = &mut self.groups[usize::from(worker.group.0)];
+        if matches!(input, Input::Answer { .. }) {
+            // Most of what is heard, and nothing that the number of workers depends on.
+            group.is_dirty = true;
+        } else {
+            group.unsettle();
+        }
         match input {
             Input::Spawned { pid, .. } => self.on_spawned(key, pid),
             Input::SpawnFailed { error, .. } => self.on_spawn_failed(key, error),

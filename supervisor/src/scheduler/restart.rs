@@ -85,7 +85,7 @@ impl<T: Ticket> Scheduler<T> {
     pub(super) fn leftover_ended(&mut self, index: GroupIndex) {
         let Some(group) = self.groups.get_mut(usize::from(index.0)) else { return };
         group.written_off = group.written_off.saturating_sub(1);
-        group.is_dirty = true;
+        group.unsettle();
     }
 
     fn spawn(&mut self, index: GroupIndex, slot: u32) {
@@ -146,7 +146,7 @@ impl<T: Ticket> Scheduler<T> {
         let policy = self.config.groups[usize::from(index.0)].restart.clone();
         let group = &mut self.groups[usize::from(index.0)];
         group.members.retain(|member| *member != key);
-        group.is_dirty = true;
+        group.unsettle();
         if let Some(degraded) = &mut group.degraded
             && degraded.probe == Some(key)
         {
@@ -222,7 +222,7 @@ impl<T: Ticket> Scheduler<T> {
     fn degrade(&mut self, index: GroupIndex, reason: Arc<str>, cure: Cure) {
         let policy = &self.config.groups[usize::from(index.0)].restart;
         let group = &mut self.groups[usize::from(index.0)];
-        group.is_dirty = true;
+        group.unsettle();
         match &mut group.degraded {
             Some(degraded) => {
                 degraded.reason = reason;
@@ -254,6 +254,7 @@ impl<T: Ticket> Scheduler<T> {
         }
         let (index, slot) = (worker.group, worker.slot);
         let group = &mut self.groups[usize::from(index.0)];
+        group.unsettle();
         if let Some(place) = group.slots.get_mut(slot as usize) {
             place.failures = 0;
         }
@@ -267,7 +268,7 @@ impl<T: Ticket> Scheduler<T> {
         group.degraded = None;
         group.exits.clear();
         group.slots.iter_mut().for_each(|place| place.due = self.now);
-        group.is_dirty = true;
+        group.unsettle();
         let name = Arc::clone(&group.name);
         self.tell(Event::Healed { group: name });
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ganger_protocol::Time;
 
+use super::group::Group;
 use super::hand::Pending;
 use super::job::Phase;
 use super::ladder::Step;
@@ -159,6 +160,6 @@ impl<T: Ticket> Scheduler<T> {
     }
 
     fn touch_all(&mut self) {
-        self.groups.iter_mut().for_each(|group| group.is_dirty = true);
+        self.groups.iter_mut().for_each(Group::unsettle);
     }
 }

@@ -62,7 +62,7 @@ impl<T: Ticket> Scheduler<T> {
     /// Fills the windows, worker by worker, once every free slot has its job.
     pub(super) fn send_ahead(&mut self, index: GroupIndex) {
         let prefetch = self.config.groups[usize::from(index.0)].prefetch;
-        if prefetch == 0 {
+        if prefetch == 0 || self.groups[usize::from(index.0)].queue.is_empty() {
             return;
         }
         let now = self.now;
@@ -73,6 +73,7 @@ impl<T: Ticket> Scheduler<T> {
             while self.workers.get(key).is_some_and(|worker| worker.hand.len() < room) {
                 let Some(job) = self.front(index) else { return };
                 self.take_front(index);
+                self.groups[usize::from(index.0)].sends_ahead = true;
                 self.assign(job, key);
             }
         }
@@ -80,13 +81,15 @@ impl<T: Ticket> Scheduler<T> {
 
     /// While somebody idles and somebody else holds requests ahead, looks again soon.
     pub(super) fn watch_windows(&mut self, index: GroupIndex) {
-        if self.config.groups[usize::from(index.0)].prefetch == 0 {
+        let group = &self.groups[usize::from(index.0)];
+        if !group.sends_ahead && !group.window_timer.is_set() {
             return;
         }
         let now = self.now;
         let is_idle = |worker: &Worker| worker.has_free_slot() && worker.is_routable(now);
-        let wanted = self.members_where(index, Worker::holds_ahead).next().is_some()
-            && self.members_where(index, is_idle).next().is_some();
+        let holds_ahead = self.members_where(index, Worker::holds_ahead).next().is_some();
+        let wanted = holds_ahead && self.members_where(index, is_idle).next().is_some();
+        self.groups[usize::from(index.0)].sends_ahead = holds_ahead;
         let group = &mut self.groups[usize::from(index.0)];
         if wanted && !group.window_timer.is_set() {
             self.timers.set(&mut group.window_timer, now + WATCH_EVERY, TimerKey::Window(index));
