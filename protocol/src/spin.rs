@@ -6,7 +6,8 @@
 //! [page](crate::Page) where it is, and looks only for somebody elsewhere.
 //!
 //! Nobody looks after a wait that was long, so that who idles, sleeps; and who has looked in vain looks less and less
-//! often. The kernel's halt polling for guests (`Documentation/virt/guest-halt-polling.rst`) follows the same idea.
+//! often. It was in vain, too, when somebody else had work on the looker's own processor, which shows in how long he is
+//! away when he gives way: that one is better served by a sleeper. The kernel's halt polling for guests (`Documentation/virt/guest-halt-polling.rst`) follows the same idea.
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::Time;
 
 /// The longest look.
 const LOOK: Duration = Duration::from_micros(50);
+/// Whoever is away for longer when he gives way shares his processor with somebody who works.
+const AWAY: Duration = Duration::from_micros(8);
 /// A sleep of up to this long might have been a look: waking up takes about half of it.
 const SHORT: Duration = Duration::from_micros(100);
 /// Looks in vain are followed by up to 2 to the power of this many short waits without one.
@@ -38,6 +41,13 @@ pub struct Spin {
     pause: u32,
 }
 
+/// What a look was good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worth {
+    Something,
+    Nothing,
+}
+
 impl Spin {
     /// One that sleeps until there is reason to look.
     #[must_use]
@@ -52,11 +62,11 @@ impl Spin {
         if !self.is_due() || peer.is_none_or(|peer| peer == processor()) {
             return None;
         }
-        let found = self.look_while_it_pays(Time::now, || {
+        let (found, worth) = self.look_while_it_pays(Time::now, || {
             std::thread::yield_now();
             look()
         });
-        self.note(found.is_some());
+        self.note(worth);
         found
     }
 
@@ -69,19 +79,28 @@ impl Spin {
         &self,
         mut now: impl FnMut() -> Time,
         mut look: impl FnMut() -> Option<T>,
-    ) -> Option<T> {
-        while now().since(self.began) < LOOK {
+    ) -> (Option<T>, Worth) {
+        let mut before = self.began;
+        loop {
             let found = look();
-            if found.is_some() {
-                return found;
+            let now = now();
+            let is_alone = now.since(before) <= AWAY;
+            match found {
+                Some(found) if is_alone => return (Some(found), Worth::Something),
+                None if is_alone && now.since(self.began) < LOOK => before = now,
+                found => return (found, Worth::Nothing),
             }
         }
-        None
     }
 
-    fn note(&mut self, has_found: bool) {
-        self.misses = if has_found { 0 } else { (self.misses + 1).min(MOST_MISSES) };
-        self.pause = if has_found { 0 } else { 1 << self.misses };
+    fn note(&mut self, worth: Worth) {
+        (self.misses, self.pause) = match worth {
+            Worth::Something => (0, 0),
+            Worth::Nothing => {
+                let misses = (self.misses + 1).min(MOST_MISSES);
+                (misses, 1 << misses)
+            }
+        };
     }
 
     fn slept_until(&mut self, now: Time) {
@@ -105,27 +124,37 @@ mod tests {
         Spin { is_brisk: true, ..Spin::new() }
     }
 
-    /// A clock that moves on by 10 µs whenever it is read.
-    fn clock() -> impl FnMut() -> Time {
+    /// A clock that moves on by so much whenever it is read.
+    fn clock(step: Duration) -> impl FnMut() -> Time {
         let mut now = Time::ZERO;
         move || {
-            now = now + Duration::from_micros(10);
+            now = now + step;
             now
         }
     }
 
+    /// Looks with a clock of such steps for what is found at the `enough`th look; says how many there were, too.
+    fn look(step: Duration, enough: u32) -> (Option<u32>, Worth, u32) {
+        let mut looks = 0;
+        let (found, worth) = brisk().look_while_it_pays(clock(step), || {
+            looks += 1;
+            (looks == enough).then_some(looks)
+        });
+        (found, worth, looks)
+    }
+
     #[test]
     fn a_look_goes_on_until_it_finds_but_not_for_long() {
-        let mut looks = 0;
-        let mut look = |enough| {
-            brisk().look_while_it_pays(clock(), || {
-                looks += 1;
-                (looks == enough).then_some(looks)
-            })
-        };
-        assert_eq!(look(3), Some(3));
-        assert_eq!(look(100), None);
-        assert_eq!(looks, 3 + 4);
+        let step = Duration::from_micros(5);
+        assert_eq!(look(step, 3), (Some(3), Worth::Something, 3));
+        assert_eq!(look(step, 100), (None, Worth::Nothing, 10));
+    }
+
+    /// The handlers of two busy workers on two processors once lost a tenth of their time to the loop's looks.
+    #[test]
+    fn a_look_ends_where_somebody_else_has_work() {
+        assert_eq!(look(AWAY * 2, 1), (Some(1), Worth::Nothing, 1));
+        assert_eq!(look(AWAY * 2, 2), (None, Worth::Nothing, 1));
     }
 
     #[test]
@@ -160,11 +189,11 @@ mod tests {
         for _ in 0..200 {
             if spin.is_due() {
                 looks += 1;
-                spin.note(false);
+                spin.note(Worth::Nothing);
             }
         }
         assert_eq!(looks, 7, "2 + 4 + … + 128 waits lie between them");
-        spin.note(true);
+        spin.note(Worth::Something);
         assert!(spin.is_due() && spin.is_due());
     }
 }
