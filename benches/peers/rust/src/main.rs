@@ -16,11 +16,10 @@ use pool::Pool;
 
 fn main() -> ExitCode {
     spawned::become_worker_if_told();
-    act().map_or_else(complain, |()| ExitCode::SUCCESS)
+    act().map_or_else(|error| complain(&*error), |()| ExitCode::SUCCESS)
 }
 
-#[allow(clippy::needless_pass_by_value)]
-fn complain(error: Box<dyn Error>) -> ExitCode {
+fn complain(error: &dyn Error) -> ExitCode {
     eprintln!("error: {error}");
     ExitCode::FAILURE
 }
