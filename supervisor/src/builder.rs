@@ -1,6 +1,7 @@
 //! From what a caller writes to what the scheduler and the driver are told.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,11 @@ use ganger_protocol::{Limits, MAX_HEAD};
 
 use crate::driver::{self, DriverConfig, GroupProgram, OnSignals, Subscriber};
 use crate::error::ConfigError;
-use crate::group::{in_range, unusable};
-use crate::scheduler::{Backlog, Config, GroupIndex, Pick, PoisonPolicy, RestartPolicy};
+use crate::group::{check_members, in_range, unusable};
+use crate::scheduler::{Backlog, Config, GroupIndex, Pick, PoisonPolicy, RestartPolicy, Revive};
 use crate::shared::QueueLimits;
 use crate::supervisor::Settings;
-use crate::{Events, Group, StartError, Supervisor};
+use crate::{Events, Group, Resource, Rlimit, StartError, Supervisor};
 
 /// The most groups of one supervisor.
 const MAX_GROUPS: usize = 1024;
@@ -155,6 +156,44 @@ impl Builder {
         self.first(|group| group.payload_pool(bytes))
     }
 
+    /// As [`Group::members`], for the first group.
+    pub fn members<N: Into<Arc<str>>>(self, names: impl IntoIterator<Item = N>) -> Builder {
+        self.first(|group| group.members(names))
+    }
+
+    /// As [`Group::revive`], for the first group.
+    pub fn revive(self, revive: Revive) -> Builder {
+        self.first(|group| group.revive(revive))
+    }
+
+    /// As [`Group::slot_env`], for the first group.
+    pub fn slot_env<V: Into<OsString>>(
+        self,
+        key: impl Into<OsString>,
+        values: impl IntoIterator<Item = V>,
+    ) -> Builder {
+        self.first(|group| group.slot_env(key, values))
+    }
+
+    /// As [`Group::slot_env_with`], for the first group.
+    pub fn slot_env_with(
+        self,
+        key: impl Into<OsString>,
+        value: impl Fn(u32) -> OsString + Send + Sync + 'static,
+    ) -> Builder {
+        self.first(|group| group.slot_env_with(key, value))
+    }
+
+    /// As [`Group::niceness`], for the first group.
+    pub fn niceness(self, niceness: i32) -> Builder {
+        self.first(|group| group.niceness(niceness))
+    }
+
+    /// As [`Group::rlimit`], for the first group.
+    pub fn rlimit(self, resource: Resource, limit: impl Into<Rlimit>) -> Builder {
+        self.first(|group| group.rlimit(resource, limit))
+    }
+
     /// How many jobs may be accepted and not settled at a time, all groups together. Default 16 Mi.
     pub fn queue_limit(mut self, jobs: usize) -> Builder {
         self.queue.jobs = jobs;
@@ -258,11 +297,12 @@ impl Builder {
         self.check_names()?;
         self.check_limits()?;
         let policies = self.groups().map(Group::checked).collect::<Result<Vec<_>, _>>()?;
+        check_members(&policies)?;
         let programs = self
             .groups()
             .map(|group| {
                 let program = group.program().resolve().map_err(|error| unusable(group, error))?;
-                Ok::<_, StartError>(GroupProgram { pool_bytes: group.pool_bytes(), ..program })
+                Ok::<_, StartError>(GroupProgram { terms: group.terms().clone(), ..program })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let names = policies.iter().map(|policy| Arc::clone(&policy.name)).collect();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crossbeam_channel::Sender;
 
 use crate::driver::{Birth, Subscriber};
-use crate::scheduler::{Backlog, Explanation, GroupIndex, Snapshot};
+use crate::scheduler::{Backlog, Explanation, GroupIndex, Snapshot, Standstill};
 use crate::slot::JobSlot;
 
 /// One thing that a caller asks of the loop. A reply's sender that is dropped unused says that the loop has ended.
@@ -31,6 +31,13 @@ pub(crate) enum Command {
         grace: Duration,
         /// Whether there is such a worker.
         reply: Sender<bool>,
+    },
+    /// Have a worker that has ended again.
+    Revive {
+        /// The worker's name.
+        name: Arc<str>,
+        /// How its place was found; `None` when there is none.
+        reply: Sender<Option<Standstill>>,
     },
     /// End well; intake is closed already.
     SoftKill {

@@ -1,21 +1,20 @@
 //! A group: identical workers with one program and one set of policies.
 
+use std::ffi::OsString;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ganger_protocol::POOLED_PAYLOAD;
+use crate::driver::{SlotValues, Terms};
+use crate::scheduler::{GroupConfig, Pick, PoisonPolicy, RestartPolicy, Revive};
+use crate::{Program, Resource, Rlimit, StartError};
 
-use crate::error::ConfigError;
-use crate::scheduler::{GroupConfig, MAX_PREFETCH, Pick, PoisonPolicy, RestartPolicy};
-use crate::{Program, StartError};
+mod check;
+
+pub(crate) use check::{check_members, in_range};
 
 /// The most workers of one group.
 pub(crate) const MAX_WORKERS: usize = 4096;
-/// The most requests sent ahead to one worker.
-const MAX_NAME: usize = 64;
-/// The most memory that a worker shares each way.
-const MAX_POOL: usize = 1 << 30;
 
 /// Identical workers: a name, a program, a number, and policies. Every job goes to a group.
 ///
@@ -36,7 +35,7 @@ const MAX_POOL: usize = 1 << 30;
 pub struct Group {
     program: Program,
     workers: usize,
-    pool_bytes: usize,
+    terms: Terms,
     policies: GroupConfig,
 }
 
@@ -45,7 +44,86 @@ impl Group {
     /// unique in a supervisor, have 1 to 64 characters and neither spaces nor control characters.
     pub fn new(name: impl Into<Arc<str>>, program: Program) -> Group {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Group { program, workers, pool_bytes: 0, policies: GroupConfig::new(name, 0) }
+        Group { program, workers, terms: Terms::default(), policies: GroupConfig::new(name, 0) }
+    }
+
+    /// A single worker that is called as its group: a named worker.
+    pub fn named(name: impl Into<Arc<str>>, program: Program) -> Group {
+        let name = name.into();
+        Group::new(Arc::clone(&name), program).members([name])
+    }
+
+    /// What the workers are called, from the first slot on, and that there are as many. Those of a group that grows
+    /// beyond them, and those of all other groups, are called after their group and slot: "renderers-0". Names of
+    /// workers are unique in a supervisor, and as names of groups otherwise.
+    #[must_use]
+    pub fn members<N: Into<Arc<str>>>(mut self, names: impl IntoIterator<Item = N>) -> Group {
+        self.policies.members = names.into_iter().map(Into::into).collect();
+        self.workers = self.policies.members.len();
+        self
+    }
+
+    /// Whether a worker that has ended is replaced. Default [`Revive::Always`].
+    #[must_use]
+    pub fn revive(mut self, revive: Revive) -> Group {
+        self.policies.revive = revive;
+        self
+    }
+
+    /// An environment variable with a value for each slot, and from the first again when there are more slots than
+    /// values: eight workers on four graphics processors, say.
+    ///
+    /// ```
+    /// use ganger::{Group, Program};
+    ///
+    /// let group = Group::new("renderers", Program::beside("renderer"))
+    ///     .workers(8)
+    ///     .slot_env("CUDA_VISIBLE_DEVICES", ["0", "1", "2", "3"])
+    ///     .slot_env_with("SCRATCH", |slot| format!("/scratch/{slot}").into());
+    /// # drop(group);
+    /// ```
+    #[must_use]
+    pub fn slot_env<V: Into<OsString>>(
+        mut self,
+        key: impl Into<OsString>,
+        values: impl IntoIterator<Item = V>,
+    ) -> Group {
+        let values = values.into_iter().map(Into::into).collect();
+        self.terms.slot_env.push((key.into(), SlotValues::Cycle(values)));
+        self
+    }
+
+    /// An environment variable whose value is a function of the slot. It is called each time that a worker is started,
+    /// on a thread of the supervisor's; while it runs no other worker is started.
+    #[must_use]
+    pub fn slot_env_with(
+        mut self,
+        key: impl Into<OsString>,
+        value: impl Fn(u32) -> OsString + Send + Sync + 'static,
+    ) -> Group {
+        self.terms.slot_env.push((key.into(), SlotValues::Function(Arc::new(value))));
+        self
+    }
+
+    /// The workers' niceness, from -20 (most processor time) to 19 (least). Less than the supervisor's own needs a
+    /// privilege. Default the supervisor's.
+    ///
+    /// It is set, as [`rlimit`](Group::rlimit) is, when the process has been started and before it is connected.
+    #[must_use]
+    pub fn niceness(mut self, niceness: i32) -> Group {
+        self.terms.niceness = Some(niceness);
+        self
+    }
+
+    /// How much of a resource each worker may have. A hard limit above the supervisor's own needs a privilege. Default
+    /// the supervisor's limits.
+    ///
+    /// Limits are set when the process has been started and before its `Worker::connect` returns: the worker's own code
+    /// from there on runs under them. What comes before that, such as the loader, meets them somewhere on its way.
+    #[must_use]
+    pub fn rlimit(mut self, resource: Resource, limit: impl Into<Rlimit>) -> Group {
+        self.terms.rlimits.insert(resource, limit.into());
+        self
     }
 
     /// How many workers, from 1 to 4,096. Default: as many as there are processors for this process.
@@ -73,7 +151,7 @@ impl Group {
     /// once for the system, and in what both processes are shown to use, as far as it has been used.
     #[must_use]
     pub fn payload_pool(mut self, bytes: usize) -> Group {
-        self.pool_bytes = bytes;
+        self.terms.pool_bytes = bytes;
         self
     }
 
@@ -167,21 +245,8 @@ impl Group {
         &self.program
     }
 
-    pub(crate) fn pool_bytes(&self) -> usize {
-        self.pool_bytes
-    }
-
-    /// The policies, if they make sense.
-    pub(crate) fn checked(&self) -> Result<GroupConfig, ConfigError> {
-        check_name(self.name())?;
-        let workers = check_workers(self.name(), self.workers)?;
-        check_prefetch(self.policies.prefetch)?;
-        check_pool(self.pool_bytes)?;
-        check_boot(self.policies.boot_timeout)?;
-        check_heartbeat(&self.policies)?;
-        check_restart(&self.policies.restart)?;
-        check_poison(self.policies.poison)?;
-        Ok(GroupConfig { workers, ..self.policies.clone() })
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.terms
     }
 }
 
@@ -190,78 +255,6 @@ impl From<Program> for Group {
     fn from(program: Program) -> Group {
         Group::new("default", program)
     }
-}
-
-fn check_name(name: &Arc<str>) -> Result<(), ConfigError> {
-    let is_odd = |character: char| character.is_whitespace() || character.is_control();
-    if name.is_empty() || name.chars().count() > MAX_NAME || name.contains(is_odd) {
-        return Err(ConfigError::GroupName { name: Arc::clone(name) });
-    }
-    Ok(())
-}
-
-fn check_workers(group: &Arc<str>, workers: usize) -> Result<u32, ConfigError> {
-    match workers {
-        0 => Err(ConfigError::NoWorkers { group: Arc::clone(group) }),
-        1..=MAX_WORKERS => Ok(workers as u32),
-        _ => Err(ConfigError::TooManyWorkers { group: Arc::clone(group), workers, limit: MAX_WORKERS }),
-    }
-}
-
-fn check_prefetch(prefetch: u32) -> Result<(), ConfigError> {
-    in_range("prefetch", prefetch, 0, MAX_PREFETCH)
-}
-
-fn check_pool(bytes: usize) -> Result<(), ConfigError> {
-    if bytes == 0 { Ok(()) } else { in_range("payload_pool", bytes, POOLED_PAYLOAD, MAX_POOL) }
-}
-
-fn check_boot(timeout: Duration) -> Result<(), ConfigError> {
-    in_range("boot_timeout", timeout, Duration::from_millis(1), Duration::MAX)
-}
-
-fn check_heartbeat(policies: &GroupConfig) -> Result<(), ConfigError> {
-    let GroupConfig { heartbeat, suspect_after, missing_after, .. } = *policies;
-    in_range("heartbeat", heartbeat, Duration::from_millis(10), Duration::from_secs(3600))?;
-    if suspect_after <= heartbeat || missing_after < suspect_after {
-        let reason = format!(
-            "a worker that beats every {heartbeat:?} cannot be suspected after {suspect_after:?} and missing after \
-             {missing_after:?}; each must be longer than the one before"
-        );
-        return Err(ConfigError::Contradiction { reason });
-    }
-    Ok(())
-}
-
-fn check_restart(policy: &RestartPolicy) -> Result<(), ConfigError> {
-    if !(0.0..=1.0).contains(&policy.jitter) {
-        return Err(out_of_range("restart.jitter", policy.jitter, 0.0, 1.0));
-    }
-    in_range("restart.window", policy.window, Duration::from_millis(1), Duration::MAX)?;
-    in_range("restart.backoff_max", policy.backoff_max, policy.backoff, Duration::MAX)?;
-    in_range("restart.job_deaths", policy.job_deaths, 1, u32::MAX)
-}
-
-fn check_poison(policy: PoisonPolicy) -> Result<(), ConfigError> {
-    in_range("poison.deaths", policy.deaths, 1, u8::MAX)?;
-    in_range("poison.losses", policy.losses, 1, u8::MAX)
-}
-
-pub(crate) fn in_range<T: PartialOrd + std::fmt::Debug>(
-    knob: &'static str,
-    value: T,
-    least: T,
-    most: T,
-) -> Result<(), ConfigError> {
-    if value < least || value > most {
-        return Err(out_of_range(knob, value, least, most));
-    }
-    Ok(())
-}
-
-fn out_of_range<T: std::fmt::Debug>(knob: &'static str, value: T, least: T, most: T) -> ConfigError {
-    let [value, least, most] = [value, least, most].map(|value| format!("{value:?}"));
-    ConfigError::OutOfRange { knob, value, least, most }
 }
 
 /// The error of a group whose program cannot be run.

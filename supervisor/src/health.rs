@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::scheduler::{GroupSnapshot, Snapshot, Unrouted, WorkerSnapshot, WorkerStatus};
+use crate::scheduler::{DownWorker, GroupSnapshot, Snapshot, Unrouted, WorkerSnapshot, WorkerStatus};
 
 mod table;
 
@@ -62,6 +62,13 @@ pub enum Problem {
         /// Why it gets no new requests, if it does not.
         unrouted: Option<Unrouted>,
     },
+    /// A worker has ended and is revived by command only.
+    Down {
+        /// Its name.
+        worker: Arc<str>,
+        /// How it ended.
+        end: Arc<str>,
+    },
     /// A group has fewer workers, those starting included, than it should.
     Missing {
         /// The group.
@@ -97,6 +104,9 @@ impl fmt::Display for Problem {
             Problem::Worker { worker, status, unrouted: None } => write!(f, "worker {worker} is {status:?}"),
             Problem::Worker { worker, status, unrouted: Some(why) } => {
                 write!(f, "worker {worker} is {status:?} but gets no requests: {why:?}, {}", meaning(*why))
+            }
+            Problem::Down { worker, end } => {
+                write!(f, "worker {worker} is down until it is revived: {end}")
             }
             Problem::Missing { group, present, wanted } => {
                 write!(f, "group {group} has {present} of {wanted} workers")
@@ -136,6 +146,7 @@ impl Health {
             problems.extend(degraded(group));
             problems.extend(stuck(group, stuck_after));
             if phase == Phase::Running {
+                problems.extend(group.down.iter().map(down));
                 problems.extend(missing(group, &workers));
             }
         }
@@ -166,6 +177,10 @@ fn worker_problem(worker: &WorkerSnapshot) -> Option<Problem> {
     })
 }
 
+fn down(worker: &DownWorker) -> Problem {
+    Problem::Down { worker: Arc::clone(&worker.name), end: Arc::clone(&worker.end) }
+}
+
 fn degraded(group: &GroupSnapshot) -> Option<Problem> {
     let reason = Arc::clone(group.degraded.as_ref()?);
     Some(Problem::Degraded { group: Arc::clone(&group.name), reason })
@@ -179,11 +194,8 @@ fn stuck(group: &GroupSnapshot, stuck_after: Duration) -> Option<Problem> {
 fn missing(group: &GroupSnapshot, workers: &[WorkerSnapshot]) -> Option<Problem> {
     let is_present = |worker: &&WorkerSnapshot| worker.group == group.name && will_serve(worker.status);
     let present = workers.iter().filter(is_present).count() as u32;
-    (present < group.wanted).then(|| Problem::Missing {
-        group: Arc::clone(&group.name),
-        present,
-        wanted: group.wanted,
-    })
+    let wanted = group.wanted.saturating_sub(group.down.len() as u32);
+    (present < wanted).then(|| Problem::Missing { group: Arc::clone(&group.name), present, wanted })
 }
 
 fn will_serve(status: WorkerStatus) -> bool {

@@ -58,7 +58,7 @@
 //! | say how | [`Job`]: retries, three clocks, headers |
 //! | take results | [`Handle`]: wait, look, `.await`, call back |
 //! | watch | [`Supervisor::health`], [`events`](Supervisor::events), [`explain`](Supervisor::explain) |
-//! | steer | [`resize`](Supervisor::resize), [`shutdown_worker`](Supervisor::shutdown_worker), [`broadcast`](Supervisor::broadcast) |
+//! | steer | [`resize`](Supervisor::resize), [`shutdown_worker`](Supervisor::shutdown_worker), [`revive`](Supervisor::revive), [`broadcast`](Supervisor::broadcast) |
 //! | end | [`soft_kill`](Supervisor::soft_kill), [`hard_kill`](Supervisor::hard_kill), [`join`](Supervisor::join) |
 //!
 //! # What it promises
@@ -89,6 +89,7 @@ mod map;
 mod program;
 #[allow(clippy::disallowed_methods, reason = "a response knows when its job was made")]
 mod response;
+mod rlimit;
 // What only the simulator reaches is public under the feature alone.
 #[cfg_attr(not(feature = "internals"), allow(unreachable_pub, dead_code))]
 mod scheduler;
@@ -116,10 +117,11 @@ pub use job::{Job, Raw, Work};
 pub use map::{Map, MapResult, MapUnordered};
 pub use program::Program;
 pub use response::{JobResult, Response};
+pub use rlimit::{Resource, Rlimit};
 pub use scheduler::{
-    Backlog, Candidate, Clock, CrashReport, CustomPick, Exit, ExitStatus, Explanation, GroupSnapshot,
-    KillCause, Latency, OnTimeout, Pick, PoisonPolicy, RestartPolicy, RetryOn, Standing, Started, Unrouted,
-    WorkerSnapshot, WorkerStatus,
+    Backlog, Candidate, Clock, CrashReport, CustomPick, DownWorker, Exit, ExitStatus, Explanation,
+    GroupSnapshot, KillCause, Latency, OnTimeout, Pick, PoisonPolicy, RestartPolicy, RetryOn, Revive,
+    Standing, Started, Unrouted, WorkerSnapshot, WorkerStatus,
 };
 pub use subscription::{Events, NoEvent};
 pub use supervisor::{SoftKill, Supervisor, Ticket};

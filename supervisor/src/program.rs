@@ -135,6 +135,13 @@ impl Program {
         self
     }
 
+    /// The variables that are set, and the names of those that are allowed or removed.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&OsStr, Option<&OsStr>)> {
+        let set = self.environment.set.iter().map(|(key, value)| (key.as_os_str(), Some(value.as_os_str())));
+        let named = self.allowed.iter().chain(&self.environment.remove);
+        set.chain(named.map(|key| (key.as_os_str(), None)))
+    }
+
     /// Finds the program and checks that it can be run.
     pub(crate) fn resolve(&self) -> Result<GroupProgram, Unusable> {
         let program = self.locate()?;

@@ -218,6 +218,7 @@ impl Shared {
                 Command::Cancel(_)
                 | Command::Resize { .. }
                 | Command::ShutdownWorker { .. }
+                | Command::Revive { .. }
                 | Command::SoftKill { .. }
                 | Command::HardKill
                 | Command::Broadcast { .. }

@@ -16,7 +16,7 @@ use crate::driver::Subscriber;
 use crate::error::HEAD_LIMIT;
 use crate::group::MAX_WORKERS;
 use crate::map::Map;
-use crate::scheduler::{Explanation, GroupIndex};
+use crate::scheduler::{Explanation, GroupIndex, Standstill};
 use crate::shared::{Online, Shared};
 use crate::{
     Builder, CommandError, Completions, EnqueueError, Events, Group, Handle, Health, Job, OnlineError, Raw,
@@ -229,8 +229,8 @@ impl Supervisor {
     }
 
     /// Lets the worker called `name` finish what it holds, for up to `grace`, and leave; then comes the kill
-    /// ladder. It is replaced. Returns when this has begun: the event
-    /// [`WorkerExited`](crate::Event::WorkerExited) tells the end.
+    /// ladder. It is replaced, unless its group's workers are [revived by command](crate::Revive::ByCommand). Returns
+    /// when this has begun: the event [`WorkerExited`](crate::Event::WorkerExited) tells the end.
     ///
     /// # Errors
     /// [`CommandError::UnknownWorker`], [`CommandError::Stopped`].
@@ -240,6 +240,37 @@ impl Supervisor {
         match self.ask(|reply| Command::ShutdownWorker { name, grace, reply })? {
             true => Ok(()),
             false => Err(CommandError::UnknownWorker { worker }),
+        }
+    }
+
+    /// Starts the worker called `name` again, which has ended: in a group whose workers are
+    /// [revived by command](crate::Revive::ByCommand) nobody else does; in any other group its back-off is cut short.
+    /// One that is still on its way out is started when it is gone. Returns when this is ordered: the event
+    /// [`WorkerReady`](crate::Event::WorkerReady) tells the rest.
+    ///
+    /// ```no_run
+    /// use ganger::{Group, Program, Revive, Supervisor};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mailer = Group::named("mailer", Program::beside("mailer")).revive(Revive::ByCommand);
+    /// let supervisor = Supervisor::builder(mailer).start()?;
+    /// // … and when health() says that it is down:
+    /// supervisor.revive("mailer")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CommandError::UnknownWorker`], [`CommandError::NotDown`], [`CommandError::Stopped`] also when the supervisor
+    /// is ending.
+    pub fn revive(&self, name: &str) -> Result<(), CommandError> {
+        let name: Arc<str> = name.into();
+        let worker = Arc::clone(&name);
+        match self.ask(|reply| Command::Revive { name, reply })? {
+            Some(Standstill::Down) => Ok(()),
+            Some(Standstill::Up) => Err(CommandError::NotDown { worker }),
+            Some(Standstill::Ending) => Err(CommandError::Stopped),
+            None => Err(CommandError::UnknownWorker { worker }),
         }
     }
 

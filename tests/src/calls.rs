@@ -199,6 +199,8 @@ pub struct Identity {
     pub directory: PathBuf,
     /// Its descriptors, by what they are.
     pub descriptors: Vec<String>,
+    /// How many it was allowed just after it had connected.
+    pub open_files: Option<u64>,
 }
 
 /// Says what the request's context holds.

@@ -1,7 +1,10 @@
 //! What the driver is told once, at the start, and its own limits.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::Limits;
@@ -9,6 +12,7 @@ use ganger_protocol::Limits;
 use super::Subscriber;
 use crate::scheduler::Backlog;
 use crate::shared::QueueLimits;
+use crate::{Resource, Rlimit};
 
 /// Bytes read from one worker in one turn; a worker with more to say is read again in the next.
 pub(super) const READ_BUDGET: usize = 256 * 1024;
@@ -96,8 +100,48 @@ pub(crate) struct GroupProgram {
     pub(crate) env: Environment,
     /// Its working directory; `None`: the supervisor's.
     pub(crate) cwd: Option<PathBuf>,
-    /// Bytes of memory that each of its processes shares for requests, and as many for answers; 0: none.
+    /// What each of its processes gets, whatever its program.
+    pub(crate) terms: Terms,
+}
+
+/// What each process of a group gets, whatever its program.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    /// Bytes of memory that it shares for requests, and as many for answers; 0: none.
     pub(crate) pool_bytes: usize,
+    /// Variables whose values depend on its slot.
+    pub(crate) slot_env: Vec<(OsString, SlotValues)>,
+    /// `None`: the supervisor's.
+    pub(crate) niceness: Option<i32>,
+    /// What it may use, in the order in which it is set.
+    pub(crate) rlimits: BTreeMap<Resource, Rlimit>,
+}
+
+/// A variable's values, by slot.
+#[derive(Clone)]
+pub(crate) enum SlotValues {
+    /// One after the other, and again from the first.
+    Cycle(Arc<[OsString]>),
+    /// As a function says.
+    Function(Arc<dyn Fn(u32) -> OsString + Send + Sync>),
+}
+
+impl SlotValues {
+    pub(crate) fn of(&self, slot: u32) -> OsString {
+        match self {
+            SlotValues::Cycle(values) => values[slot as usize % values.len()].clone(),
+            SlotValues::Function(function) => function(slot),
+        }
+    }
+}
+
+impl fmt::Debug for SlotValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SlotValues::Cycle(values) => f.debug_list().entries(values.iter()).finish(),
+            SlotValues::Function(_) => f.write_str("a function"),
+        }
+    }
 }
 
 impl GroupProgram {
@@ -108,7 +152,7 @@ impl GroupProgram {
             args: Vec::new(),
             env: Environment::default(),
             cwd: None,
-            pool_bytes: 0,
+            terms: Terms::default(),
         }
     }
 }

@@ -23,6 +23,7 @@ mod oom;
 mod orders;
 mod output;
 mod process;
+mod restrain;
 mod sample;
 mod signals;
 mod solitude;
@@ -42,7 +43,9 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 use ganger_protocol::{Spin, Time};
 use mio::Poll;
 
-pub(crate) use self::config::{DriverConfig, Environment, EnvironmentBase, GroupProgram, OnSignals};
+pub(crate) use self::config::{
+    DriverConfig, Environment, EnvironmentBase, GroupProgram, OnSignals, SlotValues, Terms,
+};
 pub(crate) use self::courier::Courier;
 #[cfg(feature = "internals")]
 pub use self::ear::{Ear, Heard};

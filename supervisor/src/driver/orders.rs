@@ -17,7 +17,7 @@ use super::spawn_error::temporary;
 use super::turn::{System, Turn};
 use super::worker::{Attention, Body, Life, Source, token};
 use crate::command::Command;
-use crate::scheduler::{Backlog, GroupIndex, Input, SpawnFailure, WorkerKey};
+use crate::scheduler::{Backlog, GroupIndex, Input, SpawnFailure, Standstill, WorkerKey};
 use crate::slot::JobSlot;
 
 impl Turn {
@@ -46,6 +46,14 @@ impl Turn {
                     self.input(Input::ShutdownWorker { worker, grace });
                 }
                 let _ = reply.try_send(worker.is_some());
+            }
+            Command::Revive { name, reply } => {
+                let place = self.scheduler.place(&name);
+                let found = place.map(|(group, slot)| self.scheduler.standstill(group, slot));
+                if let (Some((group, slot)), Some(Standstill::Down)) = (place, found) {
+                    self.input(Input::Revive { group, slot });
+                }
+                let _ = reply.try_send(found);
             }
             Command::SoftKill { deadline, backlog } => self.hold(deadline, backlog),
             Command::HardKill => {

@@ -46,6 +46,11 @@ impl Process {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// Its number, as long as that is its own.
+    pub(super) fn own_pid(&self) -> Option<Pid> {
+        self.is_ours().then_some(self.pid)
+    }
+
     /// Readable once the process has ended.
     pub(super) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(AsFd::as_fd)

@@ -3,6 +3,8 @@
 //! Starting a process blocks until the program is executed, so it is not done in the loop. It is one thread for
 //! the supervisor's whole life because the parent-death signal that workers ask for is tied to the thread that
 //! started them.
+//!
+//! The Hello is sent when the process has its limits: before it, a worker's library waits, and its code with it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,6 +26,7 @@ use super::config::{EnvironmentBase, GroupProgram, SEND_BUFFER};
 use super::executable::Executable;
 use super::output::Pipe;
 use super::process::Process;
+use super::restrain::restrain;
 use super::sample::Statm;
 use super::spawn_error::{program_failure, temporary};
 use super::stdio::above_stdio;
@@ -104,22 +107,26 @@ impl Blueprint {
         let (pool, pool_fd) = self.pool()?.unzip();
         let fds: Vec<BorrowedFd<'_>> =
             [&page_fd, &bell].into_iter().chain(&pool_fd).map(|fd| fd.as_fd()).collect();
-        send_hello(&socket, &self.hello(request, fds.len() as u8), &fds)?;
-        let child = self.execute(theirs)?;
-        adopt(child, Ties { socket, page, pool, bell })
+        let child = self.execute(request.slot, theirs)?;
+        let hello = self.hello(request, fds.len() as u8);
+        let process = Process::adopt(child.id()).map_err(|error| temporary("open the process", &error))?;
+        restrain(&process, &self.program.terms)?;
+        send_hello(&socket, &hello, &fds)?;
+        drop(fds);
+        adopt(child, process, Ties { socket, page, pool, bell })
     }
 
     fn pool(&self) -> Result<Option<(Pool, OwnedFd)>, SpawnFailure> {
-        if self.program.pool_bytes == 0 {
+        if self.program.terms.pool_bytes == 0 {
             return Ok(None);
         }
-        let (pool, fd) = Pool::create(self.program.pool_bytes).map_err(|error| page_failure(&error))?;
+        let (pool, fd) = Pool::create(self.program.terms.pool_bytes).map_err(|error| page_failure(&error))?;
         let fd = above_stdio(fd).map_err(|error| temporary("duplicate a descriptor", &error))?;
         Ok(Some((pool, fd)))
     }
 
-    fn execute(&self, stdin: OwnedFd) -> Result<Child, SpawnFailure> {
-        let GroupProgram { args, env, cwd, .. } = &self.program;
+    fn execute(&self, slot: u32, stdin: OwnedFd) -> Result<Child, SpawnFailure> {
+        let GroupProgram { args, env, cwd, terms, .. } = &self.program;
         let mut command = Program::new(self.executable.to_execute());
         if env.base == EnvironmentBase::Empty {
             command.env_clear();
@@ -131,6 +138,7 @@ impl Blueprint {
             .arg0(self.executable.path())
             .args(args)
             .envs(env.set.iter().map(|(name, value)| (name, value)))
+            .envs(terms.slot_env.iter().map(|(name, values)| (name, values.of(slot))))
             .env(WORKER_ENV, std::process::id().to_string())
             .process_group(0)
             .stdin(Stdio::from(stdin))
@@ -163,9 +171,8 @@ struct Ties {
     bell: OwnedFd,
 }
 
-fn adopt(mut child: Child, ties: Ties) -> Result<Newborn, SpawnFailure> {
+fn adopt(mut child: Child, process: Process, ties: Ties) -> Result<Newborn, SpawnFailure> {
     let Ties { socket, page, pool, bell } = ties;
-    let process = Process::adopt(child.id()).map_err(|error| temporary("open the process", &error))?;
     let stdout = child.stdout.take().map(|pipe| Pipe::new(pipe.into())).transpose();
     let stderr = child.stderr.take().map(|pipe| Pipe::new(pipe.into())).transpose();
     let pipes = stdout.and_then(|stdout| Ok((stdout, stderr?)));
@@ -192,6 +199,10 @@ fn send_hello(socket: &OwnedFd, hello: &[u8], fds: &[BorrowedFd<'_>]) -> Result<
     match send_with_fds(socket, hello, fds) {
         Ok(sent) if sent == hello.len() => Ok(()),
         Ok(_) => Err(temporary("send the Hello", &io::ErrorKind::WriteZero.into())),
+        // It has ended, or closed its leash: that is told as any worker's end.
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+            Ok(())
+        }
         Err(error) => Err(temporary("send the Hello", &error)),
     }
 }

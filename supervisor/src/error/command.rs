@@ -23,6 +23,12 @@ pub enum CommandError {
         /// The name.
         worker: Arc<str>,
     },
+    /// The worker to be revived has not ended.
+    #[error("worker {worker} is starting or serves already: there is nothing to revive")]
+    NotDown {
+        /// The worker.
+        worker: Arc<str>,
+    },
     /// A number of workers that a group cannot have.
     #[error("a group cannot have {workers} workers; it must be from 1 to {limit}")]
     Workers {

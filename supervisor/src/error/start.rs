@@ -72,6 +72,31 @@ pub enum ConfigError {
         /// The name.
         name: Arc<str>,
     },
+    /// Two workers have, or could come to have, the same name.
+    #[error(
+        "two workers would be called {name:?}; names must be unique, also among those that ganger gives: a group's name, \
+         a hyphen, the slot"
+    )]
+    DuplicateWorker {
+        /// The name.
+        name: Arc<str>,
+    },
+    /// A worker's name is empty or has characters that would garble logs.
+    #[error("{name:?} is no name for a worker: use 1 to 64 characters without spaces or control characters")]
+    WorkerName {
+        /// The name.
+        name: Arc<str>,
+    },
+    /// An environment variable that cannot be given to a process.
+    #[error("the variable {key:?} of group {group} cannot be set: {reason}")]
+    Variable {
+        /// The group.
+        group: Arc<str>,
+        /// Its name.
+        key: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// A group without workers.
     #[error("group {group} has 0 workers; it needs at least 1")]
     NoWorkers {

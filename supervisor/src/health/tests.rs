@@ -16,6 +16,7 @@ fn group(name: &str, wanted: u32) -> GroupSnapshot {
         queue_time: Default::default(),
         run_time: Default::default(),
         degraded: None,
+        down: Vec::new(),
     }
 }
 

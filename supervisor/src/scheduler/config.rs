@@ -37,6 +37,10 @@ pub struct GroupConfig {
     pub name: Arc<str>,
     /// How many workers are wanted.
     pub workers: u32,
+    /// The names of the first of them; the others are called after the group and their slot.
+    pub members: Vec<Arc<str>>,
+    /// Whether a worker that has ended is replaced.
+    pub revive: Revive,
     /// The most requests sent to a worker beyond its capacity: fewer the longer its requests take, and none when they
     /// take over a millisecond. 0 sends none ahead. Default [`MAX_PREFETCH`].
     pub prefetch: u32,
@@ -77,6 +81,8 @@ impl GroupConfig {
         GroupConfig {
             name: name.into(),
             workers,
+            members: Vec::new(),
+            revive: Revive::default(),
             prefetch: MAX_PREFETCH,
             pick: Pick::default(),
             boot_timeout: Duration::from_secs(30),
@@ -94,6 +100,43 @@ impl GroupConfig {
             poison: PoisonPolicy::default(),
         }
     }
+}
+
+impl GroupConfig {
+    /// What the worker in a slot is called.
+    pub(super) fn name_of(&self, slot: u32) -> Arc<str> {
+        match self.members.get(slot as usize) {
+            Some(name) => Arc::clone(name),
+            None => format!("{}-{slot}", self.name).into(),
+        }
+    }
+
+    /// The slot of the worker of this name, whether the group has so many or not.
+    pub(super) fn slot_of(&self, worker: &str) -> Option<u32> {
+        if let Some(slot) = self.members.iter().position(|name| **name == *worker) {
+            return u32::try_from(slot).ok();
+        }
+        self.default_slot_of(worker)
+    }
+
+    /// The slot of the worker that is called after its group and slot.
+    pub(crate) fn default_slot_of(&self, worker: &str) -> Option<u32> {
+        let slot: u32 = worker.strip_prefix(&*self.name)?.strip_prefix('-')?.parse().ok()?;
+        // There are several ways to write a number, and names of their own have the first slots.
+        (*self.name_of(slot) == *worker).then_some(slot)
+    }
+}
+
+/// Whether a worker that has ended, in whatever way, is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Revive {
+    /// Yes, within the group's [`RestartPolicy`].
+    #[default]
+    Always,
+    /// No: its place stays empty until [`Supervisor::revive`](crate::Supervisor::revive) is called for it. A process
+    /// that could not be started has not ended, and is tried again.
+    ByCommand,
 }
 
 /// How a worker is picked among the ready ones with a free slot.

@@ -185,7 +185,12 @@ impl<T: Ticket> Scheduler<T> {
             None if was_running => Blame::Job,
             None => Blame::Worker,
         };
-        self.free_slot(key, group, worker.slot, blame, &death.report.to_string());
+        let end = death.report.to_string();
+        if worker.pid.is_some() && self.rests(group, worker.slot) {
+            self.lay_down(key, group, worker.slot, blame, &end);
+        } else {
+            self.free_slot(key, group, worker.slot, blame, &end);
+        }
     }
 }
 

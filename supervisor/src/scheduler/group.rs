@@ -67,6 +67,33 @@ pub(super) struct Place {
     pub(super) filled: u64,
     /// How its last worker ended, if that was unexpected.
     pub(super) last_end: Option<Arc<str>>,
+    pub(super) revival: Revival,
+}
+
+/// What an empty slot of a group waits for whose workers are revived by command.
+#[derive(Debug)]
+pub(super) enum Revival {
+    /// Nothing: it is filled as any.
+    Unneeded,
+    /// Nothing any more: the command came while its worker was still on its way out.
+    Called,
+    /// The command; its worker ended like this.
+    Awaited(Arc<str>),
+}
+
+impl Place {
+    /// A place that never had a worker.
+    pub(super) fn new(now: Time) -> Place {
+        Place { occupant: None, failures: 0, due: now, filled: 0, last_end: None, revival: Revival::Unneeded }
+    }
+
+    /// How its worker ended, if it stays empty until a command.
+    pub(super) fn awaits_revival(&self) -> Option<&Arc<str>> {
+        match &self.revival {
+            Revival::Awaited(end) => Some(end),
+            Revival::Unneeded | Revival::Called => None,
+        }
+    }
 }
 
 /// Why replacements have stopped, and when the next probe is due.
@@ -81,6 +108,8 @@ pub(super) struct Degraded {
 /// What shows that a group is no longer degraded; of several reasons the one that needs most counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cure {
+    /// Its workers ended and are revived by command: one that says ready.
+    Revival,
     /// Processes that could not be killed: some of them end after all, or more workers are wanted.
     Places,
     /// Its program could not be run: a probe that says ready.

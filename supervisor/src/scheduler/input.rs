@@ -27,7 +27,15 @@ pub enum Input {
         /// How many workers it shall have.
         workers: u32,
     },
-    /// The owner wants one worker to leave: drained for `grace`, then the kill ladder. It is replaced.
+    /// The owner wants a worker that has ended to be there again.
+    Revive {
+        /// Its group.
+        group: GroupIndex,
+        /// Its place.
+        slot: u32,
+    },
+    /// The owner wants one worker to leave: drained for `grace`, then the kill ladder. It is replaced if its group
+    /// replaces its workers.
     ShutdownWorker {
         /// The worker.
         worker: WorkerKey,

@@ -33,6 +33,7 @@ mod pick;
 mod pool;
 mod queue;
 mod restart;
+mod revive;
 mod show;
 mod shutdown;
 mod silence;
@@ -52,7 +53,7 @@ use ganger_protocol::{JobId, Time};
 pub use action::Action;
 pub use config::{
     Config, CustomPick, GroupConfig, GroupIndex, JobOptions, MAX_PREFETCH, OnTimeout, Pick, PoisonPolicy,
-    RestartPolicy, RetryOn,
+    RestartPolicy, RetryOn, Revive,
 };
 pub use dispatch::{Explanation, Standing};
 pub use input::{Backlog, Input, Reply, SpawnFailure, Ticket};
@@ -60,8 +61,9 @@ pub use outcome::{
     AttemptInfo, Clock, CrashReport, Exit, ExitStatus, KillCause, Outcome, Started, WorkerLost,
 };
 pub use pick::Candidate;
+pub use revive::Standstill;
 pub use slab::Key;
-pub use snapshot::{GroupSnapshot, Snapshot, Unrouted, WorkerSnapshot, WorkerStatus};
+pub use snapshot::{DownWorker, GroupSnapshot, Snapshot, Unrouted, WorkerSnapshot, WorkerStatus};
 pub use stats::Latency;
 
 pub use crate::event::Event;
@@ -162,6 +164,7 @@ impl<T: Ticket> Scheduler<T> {
         match input {
             Input::Cancel(key) => self.cancel(key),
             Input::Resize { group, workers } => self.resize(group, workers),
+            Input::Revive { group, slot } => self.revive(group, slot),
             Input::ShutdownWorker { worker, grace } => self.drain(worker, self.now + grace),
             Input::SoftKill { deadline, backlog } => self.soft_kill(deadline, backlog),
             Input::HardKill => self.hard_kill(),
@@ -254,10 +257,11 @@ impl<T: Ticket> Scheduler<T> {
         self.act(Action::Tell(event));
     }
 
-    fn resize(&mut self, group: GroupIndex, workers: u32) {
-        let Some(group) = self.groups.get_mut(usize::from(group.0)) else { return };
-        group.wanted = workers;
+    fn resize(&mut self, index: GroupIndex, workers: u32) {
+        let Some(group) = self.groups.get_mut(usize::from(index.0)) else { return };
+        let before = std::mem::replace(&mut group.wanted, workers);
         group.unsettle();
+        self.call_back(index, before);
         self.note_online();
     }
 

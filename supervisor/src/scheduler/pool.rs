@@ -40,6 +40,7 @@ impl<T: Ticket> Scheduler<T> {
             Input::Sample { rss_bytes, vitals, .. } => self.on_sample(key, rss_bytes, vitals),
             Input::Cancel(_)
             | Input::Resize { .. }
+            | Input::Revive { .. }
             | Input::ShutdownWorker { .. }
             | Input::SoftKill { .. }
             | Input::HardKill

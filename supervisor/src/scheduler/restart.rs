@@ -7,7 +7,7 @@ use std::time::Duration;
 use ganger_protocol::Time;
 
 use super::exit::{Blame, blame_of};
-use super::group::{Cure, Degraded, Place};
+use super::group::{Cure, Degraded, Place, Revival};
 use super::job::jittered;
 use super::ladder::Step;
 use super::worker::Worker;
@@ -21,6 +21,7 @@ impl<T: Ticket> Scheduler<T> {
         let target = self.target(index);
         self.drain_surplus(index, target);
         self.heal_if_complete(index, target);
+        self.note_all_down(index, target);
         let due = (0..target).filter_map(|slot| self.fill(index, slot)).min();
         let group = &mut self.groups[usize::from(index.0)];
         self.timers.set(&mut group.timer, due.unwrap_or(Time::NEVER), TimerKey::Group(index));
@@ -50,10 +51,10 @@ impl<T: Ticket> Scheduler<T> {
         let now = self.now;
         let group = &mut self.groups[usize::from(index.0)];
         while group.slots.len() <= slot as usize {
-            group.slots.push(Place { occupant: None, failures: 0, due: now, filled: 0, last_end: None });
+            group.slots.push(Place::new(now));
         }
         let place = &group.slots[slot as usize];
-        if place.occupant.is_some() {
+        if place.occupant.is_some() || place.awaits_revival().is_some() {
             return None;
         }
         if group.is_out_of_places() {
@@ -61,7 +62,7 @@ impl<T: Ticket> Scheduler<T> {
             return None;
         }
         let due = match &group.degraded {
-            None => place.due,
+            None | Some(Degraded { cure: Cure::Revival, .. }) => place.due,
             Some(Degraded { probe: Some(_), .. }) => return None,
             Some(Degraded { probe_at, .. }) => *probe_at,
         };
@@ -90,12 +91,13 @@ impl<T: Ticket> Scheduler<T> {
 
     fn spawn(&mut self, index: GroupIndex, slot: u32) {
         let group = &mut self.groups[usize::from(index.0)];
-        let name: Arc<str> = format!("{}-{slot}", group.name).into();
+        let name = self.config.groups[usize::from(index.0)].name_of(slot);
         let worker = self.workers.insert(Worker::new(index, slot, Arc::clone(&name), self.now));
         let place = &mut group.slots[slot as usize];
         place.occupant = Some(worker);
         group.restarts += u64::from(place.filled > 0);
         place.filled += 1;
+        place.revival = Revival::Unneeded;
         group.members.push(worker);
         if let Some(degraded) = &mut group.degraded {
             degraded.probe = Some(worker);
@@ -142,28 +144,15 @@ impl<T: Ticket> Scheduler<T> {
         blame: Blame,
         end: &str,
     ) {
-        let now = self.now;
         let policy = self.config.groups[usize::from(index.0)].restart.clone();
+        self.part(key, index, blame);
         let group = &mut self.groups[usize::from(index.0)];
-        group.members.retain(|member| *member != key);
-        group.unsettle();
-        if let Some(degraded) = &mut group.degraded
-            && degraded.probe == Some(key)
-        {
-            degraded.probe = None;
-            degraded.probe_at = now + jittered(policy.backoff_max, policy.jitter, &mut self.random);
-        } else if let Some(degraded) = &mut group.degraded
-            && blame == Blame::Nobody
-        {
-            // A worker that was well, and that we ended ourselves: its replacement need not wait for a probe's time.
-            degraded.probe_at = now;
-        }
         let Some(place) = group.slots.get_mut(slot as usize).filter(|place| place.occupant == Some(key))
         else {
             return;
         };
         place.occupant = None;
-        place.due = now;
+        place.due = self.now;
         let is_fault = match blame {
             Blame::Nobody | Blame::Program => false,
             Blame::Worker => true,
@@ -181,6 +170,26 @@ impl<T: Ticket> Scheduler<T> {
         }
         if is_fault {
             self.note_fault(index, slot, &policy, end);
+        }
+    }
+
+    /// The group has one member less.
+    pub(super) fn part(&mut self, key: WorkerKey, index: GroupIndex, blame: Blame) {
+        let now = self.now;
+        let policy = &self.config.groups[usize::from(index.0)].restart;
+        let group = &mut self.groups[usize::from(index.0)];
+        group.members.retain(|member| *member != key);
+        group.unsettle();
+        if let Some(degraded) = &mut group.degraded
+            && degraded.probe == Some(key)
+        {
+            degraded.probe = None;
+            degraded.probe_at = now + jittered(policy.backoff_max, policy.jitter, &mut self.random);
+        } else if let Some(degraded) = &mut group.degraded
+            && blame == Blame::Nobody
+        {
+            // A worker that was well, and that we ended ourselves: its replacement need not wait for a probe's time.
+            degraded.probe_at = now;
         }
     }
 
@@ -219,7 +228,7 @@ impl<T: Ticket> Scheduler<T> {
         is_hollow.then(|| format!("more than {limit} unexpected exits in a row in every slot"))
     }
 
-    fn degrade(&mut self, index: GroupIndex, reason: Arc<str>, cure: Cure) {
+    pub(super) fn degrade(&mut self, index: GroupIndex, reason: Arc<str>, cure: Cure) {
         let policy = &self.config.groups[usize::from(index.0)].restart;
         let group = &mut self.groups[usize::from(index.0)];
         group.unsettle();
@@ -240,7 +249,11 @@ impl<T: Ticket> Scheduler<T> {
     /// The worker says ready: a probe shows by that alone that its program can be run again.
     pub(super) fn note_runnable(&mut self, key: WorkerKey) {
         let Some(index) = self.workers.get(key).map(|worker| worker.group) else { return };
-        let is_cure = |degraded: &Degraded| degraded.probe == Some(key) && degraded.cure <= Cure::Ready;
+        let is_cure = |degraded: &Degraded| match degraded.cure {
+            Cure::Revival => true,
+            Cure::Places | Cure::Ready => degraded.probe == Some(key),
+            Cure::Health => false,
+        };
         if self.groups[usize::from(index.0)].degraded.as_ref().is_some_and(is_cure) {
             self.heal(index);
         }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::group::Group;
 use super::shutdown::Life;
 use super::worker::Worker;
-use super::{GroupSnapshot, Scheduler, Snapshot, Ticket, WorkerKey, WorkerSnapshot};
+use super::{DownWorker, GroupSnapshot, Scheduler, Snapshot, Ticket, WorkerKey, WorkerSnapshot};
 
 impl<T: Ticket> Scheduler<T> {
     /// The whole state, for people and for health checks. Costs time in proportion to groups and workers.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
-            groups: self.groups.iter().map(|group| self.show_group(group)).collect(),
+            groups: (0..).zip(&self.groups).map(|(index, group)| self.show_group(index, group)).collect(),
             workers: self.workers.iter().map(|(_, worker)| self.show_worker(worker)).collect(),
             is_shutting_down: self.life != Life::Running,
         }
@@ -42,7 +42,7 @@ impl<T: Ticket> Scheduler<T> {
         self.timers.len()
     }
 
-    fn show_group(&self, group: &Group) -> GroupSnapshot {
+    fn show_group(&self, index: usize, group: &Group) -> GroupSnapshot {
         let members = || group.members.iter().filter_map(|key| self.workers.get(*key));
         GroupSnapshot {
             name: Arc::clone(&group.name),
@@ -59,7 +59,16 @@ impl<T: Ticket> Scheduler<T> {
             queue_time: group.queue_time.clone(),
             run_time: group.run_time.clone(),
             degraded: group.degraded.as_ref().map(|degraded| Arc::clone(&degraded.reason)),
+            down: self.show_down(index, group),
         }
+    }
+
+    fn show_down(&self, index: usize, group: &Group) -> Vec<DownWorker> {
+        let name = |slot| self.config.groups[index].name_of(slot);
+        let down = (0..group.wanted).zip(&group.slots).filter_map(|(slot, place)| {
+            Some(DownWorker { name: name(slot), slot, end: Arc::clone(place.awaits_revival()?) })
+        });
+        down.collect()
     }
 
     fn oldest_waiting(&self, group: &Group) -> Option<std::time::Duration> {

@@ -47,6 +47,19 @@ pub struct GroupSnapshot {
     pub run_time: Latency,
     /// Why the group is degraded, if it is.
     pub degraded: Option<Arc<str>>,
+    /// Its workers that have ended and are revived by command only.
+    pub down: Vec<DownWorker>,
+}
+
+/// A worker that has ended and is revived by command only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownWorker {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its place in the group.
+    pub slot: u32,
+    /// How it ended.
+    pub end: Arc<str>,
 }
 
 /// One worker at one moment.

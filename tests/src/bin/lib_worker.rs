@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn work(manners: &Manners) -> Result<(), Box<dyn std::error::Error>> {
     let _crowd = before_connecting(&manners.start)?;
     let mut worker = Worker::connect()?;
+    let open_files = getrlimit(Resource::Nofile).current;
     let control = worker.control();
     let _present = manners.present_at.as_ref().map(|gate| arrive(gate, &arrival(&control))).transpose()?;
     if let Some(gate) = &manners.gate_at_start {
@@ -43,6 +44,7 @@ fn work(manners: &Manners) -> Result<(), Box<dyn std::error::Error>> {
     endings(&mut worker);
     waiting_calls(&mut worker);
     reports(&mut worker);
+    worker.on_call(move |_: About, context| Ok(identity(&context.worker(), open_files)?));
     match &manners.start {
         Start::Serve | Start::CrowdedWhile(_) => {}
         Start::NeverReady => control.busy(),
@@ -242,7 +244,6 @@ fn reports(worker: &mut Worker) {
         Ok(())
     });
     worker.on_call(|leave: Leave, _| Ok(leave_behind(&leave)?));
-    worker.on_call(|_: About, context| Ok(identity(&context.worker())?));
     worker.on_call(|_: Inspect, context| {
         Ok(Seen {
             job: context.id(),
@@ -254,7 +255,7 @@ fn reports(worker: &mut Worker) {
     });
 }
 
-fn identity(control: &Control) -> io::Result<Identity> {
+fn identity(control: &Control, open_files: Option<u64>) -> io::Result<Identity> {
     let descriptors = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
         .map(|target| target.to_string_lossy().into_owned())
@@ -268,6 +269,7 @@ fn identity(control: &Control) -> io::Result<Identity> {
         env: std::env::vars().collect(),
         directory: std::env::current_dir()?,
         descriptors,
+        open_files,
     })
 }
 

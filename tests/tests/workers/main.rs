@@ -2,8 +2,10 @@
 //! faults.
 
 mod groups;
+mod knobs;
 mod leaving;
 mod library;
 mod output;
 mod resizing;
+mod revival;
 mod status;
