@@ -17,6 +17,10 @@ use crate::{Resource, Rlimit};
 /// Bytes read from one worker in one turn; a worker with more to say is read again in the next.
 pub(super) const READ_BUDGET: usize = 256 * 1024;
 
+/// How much later than it might a worker is read that has said more than its quota, if nothing else begins a turn: the
+/// loop does not wake up for every few of its messages.
+pub(super) const REST_SLACK: Duration = Duration::from_millis(5);
+
 /// How much the system is asked to keep of what either end of a link has written and the other has not read. It
 /// allows at most `net.core.wmem_max`. A writer of a large payload waits for the reader each time that it is full.
 pub(super) const SEND_BUFFER: usize = 512 * 1024;
@@ -44,10 +48,11 @@ pub(super) const LOG_BACKLOG: usize = 4096;
 pub(super) const OFFENCE_SHOWN: usize = 64;
 
 /// Messages a worker may send a second that no request asked for: events, readiness, answers beyond the requests
-/// it was sent. A worker that was idle may send twice as many at once.
+/// it was sent. A worker that was idle may send a tenth of that at once; one that sends more is read no faster than
+/// that, and is killed when this has lasted for two seconds.
 pub(super) const UNASKED_PER_SECOND: u64 = 10_000;
 
-/// Bytes of events a worker may send a second; twice as many at once.
+/// Bytes of events a worker may send a second, in the same way.
 pub(super) const EVENT_BYTES_PER_SECOND: u64 = 64 << 20;
 
 /// System events taken from one poll; more wait for the next turn.

@@ -94,9 +94,9 @@ impl Ear {
             (Phase::Introduced, ToSupervisor::Event(head, payload)) => {
                 self.unasked(kind, now)?;
                 let bytes = payload.len() + head.name.len();
-                self.event_bytes
-                    .take(bytes as u64, now)
-                    .map_err(|_| format!("events of more than {EVENT_BYTES_PER_SECOND} bytes a second"))?;
+                self.event_bytes.take(bytes as u64, now).map_err(|_| {
+                    format!("events of more than {EVENT_BYTES_PER_SECOND} bytes a second, for seconds")
+                })?;
                 Ok(Heard::Emitted { name: head.name.into(), payload: payload.into_vec().into() })
             }
             (Phase::Introduced, ToSupervisor::Goodbye) => {
@@ -144,8 +144,15 @@ impl Ear {
         Ok(Heard::Input(Input::Answer { worker: self.worker, ordinal, epoch, ran, reply }))
     }
 
+    /// Until when nothing more is to be read, if the worker has said more than its quota.
+    #[must_use]
+    pub fn rest(&self) -> Option<Time> {
+        self.unasked.rest().max(self.event_bytes.rest())
+    }
+
     fn unasked(&mut self, kind: Kind, now: Time) -> Result<(), String> {
-        let flood = |_| format!("a flood: more than {UNASKED_PER_SECOND} messages a second ({kind:?})");
+        let flood =
+            |_| format!("a flood: more than {UNASKED_PER_SECOND} messages a second ({kind:?}), for seconds");
         self.unasked.take(1, now).map_err(flood)
     }
 }

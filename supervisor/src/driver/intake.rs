@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::config::{LAST_WORDS, OUTPUT_BUDGET};
 use super::ear::Heard;
-use super::link::{Link, Offence};
+use super::link::{Link, Offence, Reading as LinkReading};
 use super::output::{Pipe, Reading, Stream};
 use super::turn::{BELL, Happened, SIGNALS, Turn, WRITTEN_OFF};
 use super::worker::{Attention, Body, Life, Source, of_token, token};
@@ -19,6 +19,7 @@ impl Turn {
     /// Links come first, so that a reply beats its worker's exit and its job's timeout; then commands, whose bell
     /// is silent by now; then ends; then timers.
     pub(super) fn take_in(&mut self) {
+        self.system.rested(self.now);
         let mut happened = std::mem::take(&mut self.system.happened);
         for one in &happened {
             self.take_in_event(*one);
@@ -86,9 +87,10 @@ impl Turn {
             link.hang_up();
         }
         match self.read_link(worker) {
-            Ok(Reading::Drained) => {}
-            Ok(Reading::More) => self.system.unfinished.push(happened.token),
-            Ok(Reading::Ended) => self.end_link(worker),
+            Ok(LinkReading::Drained) => {}
+            Ok(LinkReading::More) => self.system.unfinished.push(happened.token),
+            Ok(LinkReading::Resting(until)) => self.system.resting.push((until, happened.token)),
+            Ok(LinkReading::Ended) => self.end_link(worker),
             Err(offence) => self.offend(worker, offence),
         }
     }
@@ -98,12 +100,12 @@ impl Turn {
     }
 
     /// Reads what a worker says and hands it to the scheduler.
-    fn read_link(&mut self, worker: WorkerKey) -> Result<Reading, Offence> {
+    fn read_link(&mut self, worker: WorkerKey) -> Result<LinkReading, Offence> {
         let Turn { now, scheduler, workers, peer, .. } = self;
-        let Some(record) = workers.worker_mut(worker) else { return Ok(Reading::Drained) };
+        let Some(record) = workers.worker_mut(worker) else { return Ok(LinkReading::Drained) };
         let name = record.name.clone();
-        let Some(body) = &mut record.body else { return Ok(Reading::Drained) };
-        let Some(link) = &mut body.link else { return Ok(Reading::Drained) };
+        let Some(body) = &mut record.body else { return Ok(LinkReading::Drained) };
+        let Some(link) = &mut body.link else { return Ok(LinkReading::Drained) };
         *peer = body.page.processor(End::Worker);
         let mut emitted = Vec::new();
         let read = link.read(*now, |heard| match heard {

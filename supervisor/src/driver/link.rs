@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use super::config::{OFFENCE_SHOWN, READ_BUDGET};
 use super::ear::{Ear, Heard};
-use super::output::Reading;
 use crate::scheduler::WorkerKey;
 
 /// Something a worker may not say.
@@ -33,6 +32,27 @@ pub(super) enum Flushed {
     Blocked,
 }
 
+/// What there is to be read after some was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nothing, for now.
+    Drained,
+    /// More than the budget allowed.
+    More,
+    /// More than the worker's quota allows before then.
+    Resting(Time),
+    /// Nothing ever.
+    Ended,
+}
+
+/// Where hearing stopped.
+enum Hearing {
+    /// There is no further whole frame, or the budget is spent.
+    Done,
+    /// The worker's quota is spent until then.
+    Resting(Time),
+}
+
 /// The supervisor's end of one worker's link.
 pub(super) struct Link {
     socket: OwnedFd,
@@ -45,6 +65,8 @@ pub(super) struct Link {
     is_hung_up: bool,
     /// Whether writing failed: the end is near, and will be read.
     is_broken: bool,
+    /// Until when nothing is read, because the worker said more than its quota; [`Time::ZERO`]: it did not.
+    rests_until: Time,
     /// Whether the system was asked to say when the socket is writable.
     pub(super) waits_for_room: bool,
 }
@@ -59,6 +81,7 @@ impl Link {
             offered: None,
             is_hung_up: false,
             is_broken: false,
+            rests_until: Time::ZERO,
             waits_for_room: false,
         }
     }
@@ -104,13 +127,20 @@ impl Link {
         if self.outbox.is_empty() { Flushed::Done } else { Flushed::Blocked }
     }
 
-    /// Reads what is there, up to the budget, and tells each thing that the worker said.
+    /// Reads what is there, up to the budget and the worker's quota, and tells each thing that the worker said.
+    ///
+    /// While it rests nothing is read; to whoever was told [`Reading::Resting`] it is to be read again then.
     ///
     /// # Errors
     /// The first offence: the link is of no more use.
     pub(super) fn read(&mut self, now: Time, mut tell: impl FnMut(Heard)) -> Result<Reading, Offence> {
+        if now < self.rests_until {
+            return Ok(Reading::Drained);
+        }
         let mut left = READ_BUDGET;
-        self.hear_all(now, &mut left, &mut tell)?;
+        if let Hearing::Resting(until) = self.hear_all(now, &mut left, &mut tell)? {
+            return Ok(self.rest(until));
+        }
         while left > 0 {
             let (socket, mut room) = (&self.socket, 0);
             let filled = self.inbox.fill(|buffer| {
@@ -121,7 +151,9 @@ impl Link {
                 Ok(0) => return Ok(Reading::Ended),
                 Ok(count) => {
                     left = left.saturating_sub(count);
-                    self.hear_all(now, &mut left, &mut tell)?;
+                    if let Hearing::Resting(until) = self.hear_all(now, &mut left, &mut tell)? {
+                        return Ok(self.rest(until));
+                    }
                     if count < room && left > 0 && !self.is_hung_up {
                         return Ok(Reading::Drained);
                     }
@@ -133,8 +165,18 @@ impl Link {
         Ok(Reading::More)
     }
 
+    fn rest(&mut self, until: Time) -> Reading {
+        self.rests_until = until;
+        Reading::Resting(until)
+    }
+
     /// Hears what is there, within the budget: a few bytes may stand for a large payload in the pool, which is copied.
-    fn hear_all(&mut self, now: Time, left: &mut usize, tell: &mut impl FnMut(Heard)) -> Result<(), Offence> {
+    fn hear_all(
+        &mut self,
+        now: Time,
+        left: &mut usize,
+        tell: &mut impl FnMut(Heard),
+    ) -> Result<Hearing, Offence> {
         let Link { inbox, outbox, ear, offered, .. } = self;
         if let Some(lie) = outbox.take_lie() {
             return Err(Offence {
@@ -144,7 +186,7 @@ impl Link {
         }
         while *left > 0 {
             match inbox.next_frame() {
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(Hearing::Done),
                 Ok(Some(frame)) => {
                     let (kind, head) = (frame.kind, frame.head);
                     if let Payload::Large(payload) = &frame.payload {
@@ -155,13 +197,16 @@ impl Link {
                         inbox.share(PoolReader::new(Arc::clone(&pool), Half::Answers));
                         outbox.share(PoolWriter::new(pool, Half::Requests));
                     }
+                    if let Some(until) = ear.rest() {
+                        return Ok(Hearing::Resting(until));
+                    }
                 }
                 Err(error) => {
                     return Err(Offence { reason: error.to_string(), shown: hex(inbox.unread()) });
                 }
             }
         }
-        Ok(())
+        Ok(Hearing::Done)
     }
 }
 
@@ -181,6 +226,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
+    use std::time::Duration;
 
     use ganger_protocol::{
         AnswerHead, Answered, Epoch, EventHead, MAGIC, Ordinal, Page, Ready, VERSION, WorkerHello,
@@ -195,13 +241,18 @@ mod tests {
     struct Peer {
         link: Link,
         theirs: UnixStream,
+        now: Time,
     }
 
     impl Peer {
         fn new() -> Peer {
             let (ours, theirs) = UnixStream::pair().expect("a pair");
             let worker = WorkerKey::from_bits(WORKER);
-            Peer { link: Link::new(worker, ours.into(), Limits::default(), Time::ZERO), theirs }
+            Peer {
+                link: Link::new(worker, ours.into(), Limits::default(), Time::ZERO),
+                theirs,
+                now: Time::ZERO,
+            }
         }
 
         /// Says these frames, and returns what was heard, or the offence.
@@ -211,9 +262,18 @@ mod tests {
                 outbox.frame(*kind, &Encoded(head), Body::Copy(&[]));
             }
             self.theirs.write_all(&outbox.take_bytes()).expect("it fits");
+            self.hear()
+        }
+
+        /// Hears all that was said, however often it has to rest.
+        fn hear(&mut self) -> Result<Vec<Heard>, String> {
             let mut heard = Vec::new();
-            let read = self.link.read(Time::ZERO, |one| heard.push(one));
-            read.map(|_| heard).map_err(|offence| offence.reason)
+            loop {
+                match self.link.read(self.now, |one| heard.push(one)).map_err(|offence| offence.reason)? {
+                    Reading::Resting(until) => self.now = until,
+                    Reading::Drained | Reading::More | Reading::Ended => return Ok(heard),
+                }
+            }
         }
     }
 
@@ -291,7 +351,7 @@ mod tests {
         }
     }
 
-    /// P13: a worker that floods is stopped; answers that it owes are no flood.
+    /// P13: a worker that floods is slowed, then stopped; answers that it owes are no flood.
     #[test]
     fn answers_are_counted_against_requests_and_the_rest_against_the_clock() {
         let mut peer = Peer::new();
@@ -301,6 +361,7 @@ mod tests {
         }
         let answers = vec![answer(); 1000];
         peer.say(&answers).expect("they were asked for");
+        assert_eq!(peer.now, Time::ZERO);
         let mut said = 0;
         let reason = loop {
             match peer.say(&answers) {
@@ -310,6 +371,27 @@ mod tests {
         };
         assert_eq!(said, 2 * UNASKED_PER_SECOND);
         assert!(reason.starts_with("a flood"), "{reason}");
+        assert!(peer.now >= Time::ZERO + Duration::from_millis(1900), "{:?}", peer.now);
+    }
+
+    /// A worker that says more than its quota is not read while it rests, and loses nothing.
+    #[test]
+    fn one_that_says_too_much_at_once_is_heard_later() {
+        let mut peer = Peer::new();
+        peer.say(&[hello()]).expect("allowed");
+        let mut outbox = Outbox::new();
+        for _ in 0..2000 {
+            let (kind, head) = answer();
+            outbox.frame(kind, &Encoded(&head), Body::Copy(&[]));
+        }
+        peer.theirs.write_all(&outbox.take_bytes()).expect("it fits");
+        let mut count = 0;
+        let first = peer.link.read(Time::ZERO, |_| count += 1).expect("no offence");
+        let Reading::Resting(until) = first else { panic!("{first:?}") };
+        assert_eq!(count, UNASKED_PER_SECOND / 10 + 1);
+        assert_eq!(peer.link.read(Time::ZERO, |_| count += 1).expect("no offence"), Reading::Drained);
+        peer.now = until;
+        assert_eq!(count + peer.hear().expect("no offence").len() as u64, 2000);
     }
 
     /// A worker dies inside its reply: what was whole is heard, and then the end.

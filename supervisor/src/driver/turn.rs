@@ -20,7 +20,7 @@ use ganger_protocol::{End, Limits, Spin, Time, processor};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::config::EVENTS_PER_POLL;
+use super::config::{EVENTS_PER_POLL, REST_SLACK};
 use super::first::FirstSpawns;
 use super::link::Flushed;
 use super::oom::OomCounter;
@@ -101,6 +101,8 @@ pub(super) struct System {
     /// Files with more to read than the budget allowed, to be read again in the next turn: the system tells only
     /// what is new.
     pub(super) unfinished: Vec<Token>,
+    /// Files that are to be read again at a time, not before.
+    pub(super) resting: Vec<(Time, Token)>,
 }
 
 /// One event of the system.
@@ -115,7 +117,7 @@ pub(super) struct Happened {
 impl System {
     pub(super) fn new(poll: Poll) -> System {
         let events = Events::with_capacity(EVENTS_PER_POLL);
-        System { poll, events, happened: Vec::new(), unfinished: Vec::new() }
+        System { poll, events, happened: Vec::new(), unfinished: Vec::new(), resting: Vec::new() }
     }
 
     pub(super) fn watch(&self, fd: RawFd, token: Token) -> io::Result<()> {
@@ -129,6 +131,24 @@ impl System {
     /// To be called before the file is closed. One that is not watched is left alone.
     pub(super) fn unwatch(&self, fd: RawFd) {
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+    }
+
+    /// Files whose time has come are to be read.
+    pub(super) fn rested(&mut self, now: Time) {
+        let System { resting, happened, .. } = self;
+        let has_rested = |(until, token): &mut (Time, Token)| {
+            let is_due = *until <= now;
+            if is_due {
+                happened.push(Happened::readable(*token));
+            }
+            !is_due
+        };
+        resting.retain_mut(has_rested);
+    }
+
+    /// When to begin a turn for files that rest, if nothing else begins one.
+    fn next_rested(&self) -> Option<Time> {
+        self.resting.iter().map(|(until, _)| *until + REST_SLACK).min()
     }
 
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -206,7 +226,7 @@ impl Turn {
 
     /// How long the wait may be; `None` is for ever.
     fn until(&self, wait: Wait) -> Option<Duration> {
-        let due = self.scheduler.poll_timeout();
+        let due = self.scheduler.poll_timeout().into_iter().chain(self.system.next_rested()).min();
         let due = match wait {
             Wait::Sleep => due,
             Wait::Until(deadline) => Some(due.map_or(deadline, |due| due.min(deadline))),
