@@ -40,6 +40,10 @@ pub enum Kind {
     HardKill = 0x06,
     /// Supervisor → worker: a request whose payload lies in the pool.
     PooledRequest = 0x07,
+    /// Supervisor → worker: somebody calls you.
+    SupervisorCall = 0x08,
+    /// Supervisor → worker: an answer to a call of yours.
+    SupervisorCallAnswer = 0x09,
     /// Worker → supervisor: the answer to the Hello.
     WorkerHello = 0x81,
     /// Worker → supervisor: requests are welcome.
@@ -54,6 +58,10 @@ pub enum Kind {
     Goodbye = 0x86,
     /// Worker → supervisor: an answer whose payload lies in the pool.
     PooledAnswer = 0x87,
+    /// Worker → supervisor: I call somebody.
+    WorkerCall = 0x88,
+    /// Worker → supervisor: the answer to a call.
+    WorkerCallAnswer = 0x89,
 }
 
 impl Kind {
@@ -68,6 +76,8 @@ impl Kind {
             0x05 => K::Drain,
             0x06 => K::HardKill,
             0x07 => K::PooledRequest,
+            0x08 => K::SupervisorCall,
+            0x09 => K::SupervisorCallAnswer,
             0x81 => K::WorkerHello,
             0x82 => K::Ready,
             0x83 => K::Busy,
@@ -75,6 +85,8 @@ impl Kind {
             0x85 => K::WorkerEvent,
             0x86 => K::Goodbye,
             0x87 => K::PooledAnswer,
+            0x88 => K::WorkerCall,
+            0x89 => K::WorkerCallAnswer,
             _ => return None,
         })
     }
@@ -82,7 +94,17 @@ impl Kind {
     /// Whether frames of this kind may have a payload behind the head.
     #[must_use]
     pub const fn has_payload(self) -> bool {
-        matches!(self, K::Request | K::Answer | K::SupervisorEvent | K::WorkerEvent)
+        matches!(
+            self,
+            K::Request
+                | K::Answer
+                | K::SupervisorEvent
+                | K::WorkerEvent
+                | K::SupervisorCall
+                | K::SupervisorCallAnswer
+                | K::WorkerCall
+                | K::WorkerCallAnswer
+        )
     }
 
     /// What a frame is called whose payload lies in the pool, if such a one may.
@@ -126,6 +148,7 @@ impl Limits {
     const fn payload_of(&self, kind: Kind) -> usize {
         match kind {
             K::Request | K::Answer => self.payload,
+            K::SupervisorCall | K::SupervisorCallAnswer | K::WorkerCall | K::WorkerCallAnswer => self.payload,
             K::SupervisorEvent | K::WorkerEvent => self.event,
             K::PooledRequest | K::PooledAnswer => Place::LEN,
             K::SupervisorHello

@@ -12,6 +12,7 @@
 compile_error!("ganger runs on Linux (kernel 5.4 or newer) only: it stands on pidfds, memfds and SCM_RIGHTS");
 
 mod call;
+mod calling;
 mod failure;
 mod fds;
 mod frame;
@@ -27,6 +28,10 @@ mod spin;
 mod time;
 
 pub use call::{Call, CodecError, decode, encode, encode_onto};
+pub use calling::{
+    Address, Answers, Awaited, CallError, CallReply, Caller, Carrier, Collected, Collecting,
+    DEFAULT_CALL_TIMEOUT, MAX_CALL_TIMEOUT, Outgoing, Parcel, Part, PendingCall, Refusal,
+};
 pub use failure::{Failure, FailureKind, RetryHint};
 pub use fds::{MAX_FDS, read_into, receive_with_fds, ring, send_with_fds, silence, write_from};
 pub use frame::{Frame, FrameError, HEADER_LEN, Header, Kind, LARGE_PAYLOAD, Limits, MAX_HEAD, Payload};
@@ -34,8 +39,9 @@ pub use id::{Epoch, Generation, JobId, Ordinal};
 pub use inbox::{Growth, Inbox};
 pub use memory::PageError;
 pub use message::{
-    Answer, AnswerHead, Answered, Cancel, EventHead, MAGIC, Ready, RequestHead, SupervisorHello,
-    ToSupervisor, ToWorker, VERSION, WorkerHello,
+    Answer, AnswerHead, Answered, CallAnswered, Cancel, EventHead, MAGIC, Ready, RequestHead, SupervisorCall,
+    SupervisorCallAnswer, SupervisorHello, ToSupervisor, ToWorker, VERSION, WorkerCall, WorkerCallAnswer,
+    WorkerHello,
 };
 pub use outbox::{Body, Outbox};
 pub use place::{Place, PlaceError};

@@ -4,6 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+mod relay;
+
+pub use relay::{CallAnswered, SupervisorCall, SupervisorCallAnswer, WorkerCall, WorkerCallAnswer};
+
 use crate::{Epoch, Frame, FrameError, Generation, JobId, Kind, Ordinal, Payload};
 
 /// The first four bytes of either Hello.
@@ -154,6 +158,10 @@ pub enum ToWorker<'a> {
     Drain,
     /// A moment, then SIGKILL.
     HardKill,
+    /// Somebody calls you.
+    Call(SupervisorCall<'a>, Payload<'a>),
+    /// An answer to a call of yours.
+    CallAnswer(SupervisorCallAnswer<'a>, Payload<'a>),
 }
 
 /// Everything a worker can say.
@@ -171,6 +179,10 @@ pub enum ToSupervisor<'a> {
     Event(EventHead<'a>, Payload<'a>),
     /// I leave because you asked me to.
     Goodbye,
+    /// I call somebody.
+    Call(WorkerCall<'a>, Payload<'a>),
+    /// The answer to a call.
+    CallAnswer(WorkerCallAnswer, Payload<'a>),
 }
 
 impl<'a> ToWorker<'a> {
@@ -188,6 +200,8 @@ impl<'a> ToWorker<'a> {
             Kind::SupervisorEvent => ToWorker::Event(fields(kind, head)?, payload),
             Kind::Drain => nothing(kind, head, ToWorker::Drain)?,
             Kind::HardKill => nothing(kind, head, ToWorker::HardKill)?,
+            Kind::SupervisorCall => ToWorker::Call(fields(kind, head)?, payload),
+            Kind::SupervisorCallAnswer => ToWorker::CallAnswer(fields(kind, head)?, payload),
             Kind::PooledRequest => return Err(FrameError::NotAllowed { kind, place: "without a pool" }),
             Kind::WorkerHello
             | Kind::Ready
@@ -195,7 +209,9 @@ impl<'a> ToWorker<'a> {
             | Kind::Answer
             | Kind::WorkerEvent
             | Kind::Goodbye
-            | Kind::PooledAnswer => {
+            | Kind::PooledAnswer
+            | Kind::WorkerCall
+            | Kind::WorkerCallAnswer => {
                 return Err(FrameError::NotAllowed { kind, place: "from a supervisor" });
             }
         })
@@ -217,6 +233,8 @@ impl<'a> ToSupervisor<'a> {
             Kind::Answer => ToSupervisor::Answer(Answer { head: fields(kind, head)?, payload }),
             Kind::WorkerEvent => ToSupervisor::Event(fields(kind, head)?, payload),
             Kind::Goodbye => nothing(kind, head, ToSupervisor::Goodbye)?,
+            Kind::WorkerCall => ToSupervisor::Call(fields(kind, head)?, payload),
+            Kind::WorkerCallAnswer => ToSupervisor::CallAnswer(fields(kind, head)?, payload),
             Kind::PooledAnswer => return Err(FrameError::NotAllowed { kind, place: "without a pool" }),
             Kind::SupervisorHello
             | Kind::Request
@@ -224,7 +242,9 @@ impl<'a> ToSupervisor<'a> {
             | Kind::SupervisorEvent
             | Kind::Drain
             | Kind::HardKill
-            | Kind::PooledRequest => {
+            | Kind::PooledRequest
+            | Kind::SupervisorCall
+            | Kind::SupervisorCallAnswer => {
                 return Err(FrameError::NotAllowed { kind, place: "from a worker" });
             }
         })

@@ -1,11 +1,12 @@
 //! The worker's own levers: readiness, events, and a look at what is in hand.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ganger_protocol::{Body, CodecError, JobId, Page, Time, encode};
+use ganger_protocol::{Address, Body, Call, CodecError, JobId, Outgoing, Page, Time, encode};
 use serde::Serialize;
 
 use crate::link::Link;
@@ -83,6 +84,47 @@ impl Control {
     /// As [`emit`](Control::emit).
     pub fn emit_raw(&self, name: &str, payload: impl Into<Vec<u8>>) -> Result<(), EmitError> {
         self.link.emit(name, Body::Share(Bytes::from(payload.into())))
+    }
+
+    /// Calls another process: the supervisor's, one worker, or all of a group. The call is encoded here and made when it
+    /// is waited for, sent, awaited or collected; it waits 5 s unless [`timeout`](Outgoing::timeout) says otherwise.
+    ///
+    /// It may be made from any thread and at any time, before [`serve`](crate::Worker::serve) and in handlers as well.
+    /// Whom it calls answers on a thread of its own, beside its jobs. A worker that calls one that calls it back waits
+    /// for as long as the callee's thread is free; a circle through it ends by its deadline. At most 256 calls of a
+    /// worker may be in flight.
+    ///
+    /// ```no_run
+    /// use ganger_worker::{Address, Call, Worker};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct NextNumber;
+    ///
+    /// impl Call for NextNumber {
+    ///     const NAME: &'static str = "next-number";
+    ///     type Reply = u64;
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let worker = Worker::connect()?;
+    /// let number = worker.control().call(Address::Primary, &NextNumber).wait()?;
+    /// # let _ = number;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn call<C: Call>(&self, to: impl Into<Address>, call: &C) -> Outgoing<C::Reply> {
+        Outgoing::typed(Arc::clone(&self.link) as _, to, call)
+    }
+
+    /// Calls another process as [`call`](Control::call) does, with bytes for bytes.
+    pub fn call_raw(
+        &self,
+        to: impl Into<Address>,
+        name: impl Into<Cow<'static, str>>,
+        data: impl Into<Vec<u8>>,
+    ) -> Outgoing<Vec<u8>> {
+        Outgoing::raw(Arc::clone(&self.link) as _, to, name, data.into())
     }
 
     /// The requests in hand: started and not yet answered.

@@ -26,6 +26,10 @@ impl Handlers {
         self.for_the_rest = Some(handler);
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.for_the_rest.is_some() || self.by_name.contains_key(name)
+    }
+
     pub(crate) fn handle(&self, request: RawRequest) {
         match self.by_name.get(request.call()).or(self.for_the_rest.as_ref()) {
             Some(handler) => handler(request),

@@ -37,6 +37,8 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("ganger runs on Linux (kernel 5.4 or newer) only: it stands on pidfds, memfds and SCM_RIGHTS");
 
+mod callee;
+mod calls;
 mod connect;
 mod control;
 mod courier;
@@ -44,6 +46,7 @@ mod current;
 mod handlers;
 mod heap;
 mod link;
+mod pending;
 mod request;
 mod sentry;
 mod serve;
@@ -58,7 +61,10 @@ mod worker;
 pub use connect::ConnectError;
 pub use control::{Control, EmitError, InHand};
 pub use courier::Done;
-pub use ganger_protocol::{Call, CodecError, Failure, FailureKind, JobId, RetryHint};
+pub use ganger_protocol::{
+    Address, Call, CallError, Caller, CodecError, Collected, Collecting, DEFAULT_CALL_TIMEOUT, Failure,
+    FailureKind, JobId, MAX_CALL_TIMEOUT, Outgoing, PendingCall, RetryHint,
+};
 pub use request::{Context, RawRequest, RawResponder, Request, Responder};
 pub use serve::ServeError;
 pub use worker::Worker;
@@ -68,7 +74,7 @@ pub use worker::Worker;
 #[doc(hidden)]
 pub mod internals {
     pub use crate::session::{
-        Cancels, EMIT_PENDING_LIMIT, Hand, NAME_LIMIT, Notice, Outcome, Received, Session, Started, Ticket,
-        Violation,
+        CallAnswer, CallTicket, Called, Cancels, EMIT_PENDING_LIMIT, Hand, NAME_LIMIT, Notice, Outcome,
+        Received, Session, Started, Ticket, Violation,
     };
 }

@@ -15,17 +15,21 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use ganger_protocol::{Body, Inbox, Limits, Page, Pool, Ready, Time, read_into, ring, silence, write_from};
-use parking_lot::{Condvar, Mutex};
+use ganger_protocol::{
+    Body, Inbox, Limits, Page, Pool, Ready, Refusal, Time, read_into, ring, silence, write_from,
+};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::Shutdown;
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::callee::Callee;
+use crate::calls::Asked;
 use crate::control::EmitError;
-use crate::courier::Courier;
-use crate::current;
+use crate::courier::{Courier, EVENT_BACKLOG, guarded};
+use crate::current::{self, Duty};
 use crate::serve::ServeError;
-use crate::session::{Cancels, Hand, Notice, Outcome, Session, Started, Ticket};
+use crate::session::{CallTicket, Called, Cancels, Hand, Notice, Outcome, Session, Started, Ticket};
 
 pub(crate) use state::{Alert, Locked, Opening, Phase, Reader, State};
 
@@ -79,6 +83,8 @@ pub(crate) struct Link {
     /// Rung by this process to wake the reader.
     pub(crate) nudge: OwnedFd,
     pub(crate) on_loss: OnLoss,
+    /// The largest payload, in bytes.
+    pub(crate) payload_limit: usize,
     /// How far the time that handlers are told is ahead, in nanoseconds: 0 but on the bench.
     ahead: AtomicU64,
     cancels: Arc<Cancels>,
@@ -99,7 +105,21 @@ impl Link {
         let own_bell = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let (rouse, nudge) = (own_bell()?, own_bell()?);
         let (state, bench, ahead) = (Mutex::new(state), Condvar::new(), AtomicU64::new(0));
-        Ok(Link { identity, page, leash, bell, rouse, nudge, on_loss, ahead, cancels, state, bench })
+        let payload_limit = limits.payload;
+        Ok(Link {
+            identity,
+            page,
+            leash,
+            bell,
+            rouse,
+            nudge,
+            on_loss,
+            payload_limit,
+            ahead,
+            cancels,
+            state,
+            bench,
+        })
     }
 
     pub(crate) fn lock(&self) -> Locked<'_> {
@@ -126,14 +146,17 @@ impl Link {
     }
 
     /// Begins to serve: what came with the Hello is taken in, and the worker says whether it is ready.
-    pub(crate) fn open(&self, courier: Arc<Courier>) {
+    pub(crate) fn open(&self, courier: Arc<Courier>, callee: Arc<Callee>) {
         let mut state = self.lock();
         let Phase::Preparing(opening) = state.phase else { return };
         state.session.expect_hooks(courier.soft_kill_hooks());
-        state.phase = Phase::Serving(courier);
+        state.phase = Phase::Serving(courier, callee);
         if let Opening::Ready(capacity) = opening {
             let capacity = capacity.unwrap_or(state.default_capacity);
             self.say_ready(&mut state, capacity);
+        }
+        for notice in std::mem::take(&mut state.early) {
+            self.pass_on(&mut state, notice);
         }
         self.take_in(&mut state);
     }
@@ -142,7 +165,7 @@ impl Link {
         let mut state = self.lock();
         match &mut state.phase {
             Phase::Preparing(opening) => *opening = Opening::Ready(capacity),
-            Phase::Serving(_) => {
+            Phase::Serving(..) => {
                 let capacity = capacity.unwrap_or(state.default_capacity);
                 self.say_ready(&mut state, capacity);
                 self.nudge_if_due(&mut state);
@@ -193,6 +216,26 @@ impl Link {
             self.flush(&mut state);
         }
         self.watch_if_pending(&mut state);
+        self.nudge_if_due(&mut state);
+    }
+
+    /// Answers what has to be answered.
+    pub(crate) fn fulfil(&self, duty: Duty, outcome: Outcome<'_>) {
+        match duty {
+            Duty::Request(ticket) => self.answer(ticket, outcome),
+            Duty::Call(ticket) => self.answer_call(|session| session.answer_call(ticket, outcome)),
+        }
+    }
+
+    /// Answers a call that no handler will answer.
+    pub(crate) fn refuse_call(&self, ticket: CallTicket, refusal: Refusal) {
+        self.answer_call(|session| session.refuse_call(ticket, refusal));
+    }
+
+    fn answer_call(&self, answer: impl FnOnce(&mut Session)) {
+        let mut state = self.lock();
+        answer(&mut state.session);
+        self.flush_and_watch(&mut state);
         self.nudge_if_due(&mut state);
     }
 
@@ -279,7 +322,7 @@ impl Link {
     /// Reads what there is, within the budget, and takes it in.
     pub(crate) fn read(&self, state: &mut State) {
         let mut taken = 0;
-        while taken < READ_BUDGET && state.is_serving() {
+        while taken < READ_BUDGET && state.listens() {
             let mut room = 0;
             let read = state.session.inbox().fill(|buffer| {
                 room = buffer.capacity() - buffer.len();
@@ -332,9 +375,14 @@ impl Link {
         if state.is_over() {
             return;
         }
-        if let Phase::Serving(courier) = std::mem::replace(&mut state.phase, Phase::Over(result.err())) {
+        if let Phase::Serving(courier, callee) =
+            std::mem::replace(&mut state.phase, Phase::Over(result.err()))
+        {
             courier.close();
+            callee.close();
         }
+        let given_up: Vec<_> = state.calls.leave_all().filter_map(Asked::give_up).collect();
+        state.wakers.extend(given_up);
         let _ = rustix::net::shutdown(&self.leash, Shutdown::Both);
         self.bench.notify_all();
         let _ = ring(&self.nudge);
@@ -345,7 +393,7 @@ impl Link {
     pub(crate) fn verdict(&self) -> Result<(), ServeError> {
         match &mut self.lock().phase {
             Phase::Over(error) => error.take().map_or(Ok(()), Err),
-            Phase::Preparing(_) | Phase::Serving(_) => Ok(()),
+            Phase::Preparing(_) | Phase::Serving(..) => Ok(()),
         }
     }
 
@@ -371,7 +419,14 @@ impl Link {
     }
 
     fn pass_on(&self, state: &mut State, notice: Notice) {
-        let Phase::Serving(courier) = &state.phase else { return };
+        if let Notice::CallAnswer(answer) = notice {
+            return Link::take_call_answer(state, answer);
+        }
+        let (courier, callee) = match &state.phase {
+            Phase::Serving(courier, callee) => (courier, Arc::clone(callee)),
+            Phase::Preparing(_) => return keep_for_later(state, notice),
+            Phase::Over(_) => return,
+        };
         match notice {
             Notice::Event { name, payload } => {
                 let missed = courier.event(&name, payload).is_err();
@@ -382,7 +437,25 @@ impl Link {
                 state.hard_kill.announced = true;
                 let _ = ring(&self.rouse);
             }
+            Notice::Call(call) => {
+                if let Err((call, refusal)) = callee.take(call) {
+                    state.session.refuse_call(call.ticket, refusal);
+                }
+            }
+            Notice::CallAnswer(_) => {}
         }
+    }
+
+    /// Wakes the tasks whose calls have been answered. The lock is let go of meanwhile: what a task's waker does is not
+    /// ours.
+    pub(crate) fn wake_tasks(&self, state: &mut Locked<'_>) {
+        if state.wakers.is_empty() {
+            return;
+        }
+        let wakers = std::mem::take(&mut state.wakers);
+        MutexGuard::unlocked(state, || {
+            wakers.into_iter().for_each(|waker| guarded("a task's waker", || waker.wake()));
+        });
     }
 
     /// Wakes the reader when there is something for it that does not come through the socket.
@@ -405,7 +478,7 @@ impl Link {
         }
     }
 
-    fn flush_and_watch(&self, state: &mut State) {
+    pub(crate) fn flush_and_watch(&self, state: &mut State) {
         self.flush(state);
         self.watch_if_pending(state);
     }
@@ -416,6 +489,19 @@ impl Link {
             state.watched = true;
             let _ = ring(&self.rouse);
         }
+    }
+}
+
+/// Nobody serves yet: what comes waits for that, within the limit that it has later.
+fn keep_for_later(state: &mut State, notice: Notice) {
+    if state.early.len() < EVENT_BACKLOG {
+        return state.early.push(notice);
+    }
+    match notice {
+        Notice::Event { .. } => state.missed_events += 1,
+        Notice::Call(Called { ticket, .. }) => state.session.refuse_call(ticket, Refusal::QueueFull),
+        Notice::Drain | Notice::HardKill => state.early.push(notice),
+        Notice::CallAnswer(_) => {}
     }
 }
 

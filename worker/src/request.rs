@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::current;
 use crate::link::Link;
-use crate::session::{Outcome, Started};
+use crate::session::{Called, Outcome, Started};
 
 pub use context::Context;
 
@@ -67,7 +67,7 @@ impl RawResponder {
 
     fn answer(mut self, outcome: Outcome<'_>) {
         self.is_open = false;
-        self.context.link.answer(self.context.ticket, outcome);
+        self.context.link.fulfil(self.context.duty, outcome);
     }
 
     fn answer_with<T: Serialize>(self, reply: &T) {
@@ -103,14 +103,14 @@ impl Drop for RawResponder {
         if !self.is_open {
             return;
         }
-        let ticket = self.context.ticket;
+        let duty = self.context.duty;
         if !std::thread::panicking() {
             let message = format!("the handler of the call {:?} dropped the request unanswered", self.call());
             let failure = Failure::of_kind(FailureKind::Dropped, message);
-            self.context.link.answer(ticket, Outcome::Failed(&failure));
-        } else if !current::orphan(ticket) {
+            self.context.link.fulfil(duty, Outcome::Failed(&failure));
+        } else if !current::orphan(duty) {
             let failure = Failure::of_kind(FailureKind::Panic, "the thread that held the request panicked");
-            self.context.link.answer(ticket, Outcome::Failed(&failure));
+            self.context.link.fulfil(duty, Outcome::Failed(&failure));
         }
     }
 }
@@ -145,6 +145,11 @@ pub struct RawRequest {
 impl RawRequest {
     pub(crate) fn new(link: Arc<Link>, started: Started) -> RawRequest {
         let (context, data) = Context::of(link, started);
+        RawRequest { data, responder: RawResponder { context, is_open: true } }
+    }
+
+    pub(crate) fn called(link: Arc<Link>, call: Called) -> RawRequest {
+        let (context, data) = Context::of_call(link, call);
         RawRequest { data, responder: RawResponder { context, is_open: true } }
     }
 

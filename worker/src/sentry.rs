@@ -78,6 +78,7 @@ impl Sentry<'_> {
         }
         let mut state = self.link.lock();
         self.act(&mut state, &woken);
+        self.link.wake_tasks(&mut state);
         self.run_hard_kill_hooks(state);
         true
     }
@@ -101,7 +102,7 @@ impl Sentry<'_> {
             return None;
         }
         let mut interest = PollFlags::RDHUP;
-        if is_alert(&state) && state.reader == Reader::Absent && state.is_serving() {
+        if is_alert(&state) && state.reader == Reader::Absent && state.listens() {
             state.alert = Alert::Reading;
             interest |= PollFlags::IN;
         }
@@ -138,7 +139,7 @@ impl Sentry<'_> {
         if !woken.bell.is_empty() || state.alert == Alert::Reading {
             state.alert = Alert::Yes;
         }
-        if is_alert(state) && state.is_serving() {
+        if is_alert(state) && state.listens() {
             self.link.read(state);
             self.link.nudge_if_due(state);
             self.stand_down_if_relieved(state);

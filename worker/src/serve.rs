@@ -14,8 +14,9 @@ use ganger_protocol::{End, Failure, FailureKind, Spin, processor};
 use parking_lot::MutexGuard;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::callee::Callee;
 use crate::courier::{Courier, Hooks};
-use crate::current;
+use crate::current::{self, Duty};
 use crate::handlers::Handlers;
 use crate::link::{Link, Locked, Reader};
 use crate::request::RawRequest;
@@ -68,8 +69,9 @@ pub(crate) fn serve(
         .map(|index| start_handler_thread(index, link, &handlers))
         .collect::<io::Result<Vec<_>>>()
         .map_err(ServeError::Thread)?;
-    link.open(courier);
+    link.open(courier, Callee::new(Arc::clone(&handlers), link));
     handle_requests(link, &handlers);
+    link.wake_tasks(&mut link.lock());
     link.verdict()?;
     // Goodbye is said only when no handler runs: they end at once.
     others.into_iter().for_each(|thread| drop(thread.join()));
@@ -124,6 +126,7 @@ fn read_on(link: &Link, state: &mut Locked<'_>) {
     link.reader_is_back(state);
     if leash.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
         link.read(state);
+        link.wake_tasks(state);
     }
 }
 
@@ -149,17 +152,17 @@ fn look(fds: &mut [PollFd<'_>; 2], timeout: Option<&Timespec>) -> Option<PollFla
 }
 
 fn handle(link: &Arc<Link>, handlers: &Handlers, started: Started) {
-    let ticket = started.ticket;
+    let duty = Duty::Request(started.ticket);
     let request = RawRequest::new(Arc::clone(link), started);
     let call = || catch_unwind(AssertUnwindSafe(|| handlers.handle(request)));
-    let (result, is_orphan) = current::handling(ticket, call);
+    let (result, is_orphan) = current::handling(duty, call);
     if let (Err(panic), true) = (result, is_orphan) {
         let failure = Failure::of_kind(FailureKind::Panic, message_of(&*panic));
-        link.answer(ticket, Outcome::Failed(&failure));
+        link.fulfil(duty, Outcome::Failed(&failure));
     }
 }
 
-fn message_of(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a message")
 }

@@ -15,6 +15,7 @@
 //! in the shared page is taken before the start mark moves and vacated before its answer can be written, so that
 //! the supervisor never finds a started request without either.
 
+mod calls;
 mod cancels;
 mod hands;
 mod names;
@@ -34,6 +35,8 @@ use ganger_protocol::{
 
 use crate::control::EmitError;
 
+pub use calls::{CallAnswer, CallTicket, Called};
+use calls::{Calls, call_answer, shortened};
 pub use cancels::Cancels;
 use hands::Hands;
 pub use hands::{Hand, Ticket};
@@ -72,6 +75,10 @@ pub enum Notice {
     Drain,
     /// SIGKILL comes in a moment: run the hard-kill hooks.
     HardKill,
+    /// Somebody calls this worker.
+    Call(Called),
+    /// An answer to a call of this worker's.
+    CallAnswer(CallAnswer),
 }
 
 /// How a request is answered.
@@ -125,6 +132,7 @@ pub struct Session {
     window: Window,
     hands: Hands,
     cancels: Arc<Cancels>,
+    calls: Calls,
     names: Names,
     readiness: Readiness,
     ending: Ending,
@@ -150,6 +158,7 @@ impl Session {
             window: Window::default(),
             hands: Hands::default(),
             cancels: Arc::new(Cancels::new()),
+            calls: Calls::default(),
             names: Names::default(),
             readiness: Readiness::Undecided,
             ending: Ending::Serving,
@@ -197,7 +206,7 @@ impl Session {
     /// [`Violation`] when the supervisor breaks the protocol; the session is of no use afterwards.
     pub fn take_in(&mut self, now: Time) -> Result<Vec<Notice>, Violation> {
         let mut notices = Vec::new();
-        let Session { inbox, window, hands, cancels, names, ending, .. } = self;
+        let Session { inbox, window, hands, cancels, calls, names, ending, .. } = self;
         while let Some(frame) = inbox.next_frame()? {
             match ToWorker::decode(frame)? {
                 ToWorker::Request(head, payload) => window.push(received(head, payload, names, now)),
@@ -209,6 +218,12 @@ impl Session {
                 }
                 ToWorker::Drain => {}
                 ToWorker::HardKill => notices.push(Notice::HardKill),
+                ToWorker::Call(head, payload) => {
+                    notices.push(Notice::Call(calls.take_up(&head, payload, names, now)));
+                }
+                ToWorker::CallAnswer(head, payload) => {
+                    notices.push(Notice::CallAnswer(call_answer(&head, payload)?));
+                }
                 ToWorker::Hello(_) => return Err(not_allowed(Kind::SupervisorHello).into()),
             }
         }
@@ -311,13 +326,15 @@ impl Session {
         self.hooks = self.hooks.saturating_sub(1);
     }
 
-    /// Whether it is time to [`leave`](Session::leave): drained, hooks done, not busy, nothing left to do.
+    /// Whether it is time to [`leave`](Session::leave): drained, hooks done, not busy, nothing left to do,
+    /// no call left to answer.
     #[must_use]
     pub fn goodbye_due(&mut self, page: &Page) -> bool {
         self.ending == Ending::Draining
             && self.hooks == 0
             && self.readiness != Readiness::Busy
             && self.hands.is_empty()
+            && self.calls.is_empty()
             && !self.window.has_current(page.mark().generation)
     }
 
@@ -370,10 +387,7 @@ impl Session {
             self.append_answer(ticket, ran, Answered::Failed, Body::Share(Bytes::from(bytes)));
             return;
         }
-        // The kind and the retry word are what programs act on: keep them, whatever the message was.
-        let message = format!("a failure of {} bytes, over the payload limit of {limit}", bytes.len());
-        let short = Failure::of_kind(failure.kind, message).with_retry(failure.retry);
-        let bytes = encode(&short).unwrap_or_default();
+        let bytes = encode(&shortened(failure, bytes.len(), limit)).unwrap_or_default();
         self.append_answer(ticket, ran, Answered::Failed, Body::Copy(&bytes));
     }
 }

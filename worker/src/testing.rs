@@ -6,6 +6,7 @@
 //!
 //! [`Fault`] lets a real worker die at an exact point of a job.
 
+mod calls;
 mod faults;
 mod peer;
 mod terms;
@@ -25,6 +26,7 @@ use crate::link::{Link, OnLoss};
 use crate::serve::ServeError;
 use crate::worker::Worker;
 
+use calls::Others;
 pub use faults::Fault;
 pub(crate) use faults::{Faults, Point, write_most};
 pub(crate) use peer::{Peer, Said};
@@ -65,6 +67,7 @@ pub struct Bench {
     link: Arc<Link>,
     events: VecDeque<(String, Vec<u8>)>,
     answers: HashMap<Ordinal, (Answered, Vec<u8>)>,
+    others: Others,
 }
 
 /// A call that was sent to a worker on the bench.
@@ -86,7 +89,14 @@ impl Bench {
         register(&mut worker);
         let link = Arc::clone(worker.link());
         let serving = thread::spawn(move || worker.serve());
-        Bench { peer, serving, link, events: VecDeque::new(), answers: HashMap::new() }
+        Bench {
+            peer,
+            serving,
+            link,
+            events: VecDeque::new(),
+            answers: HashMap::new(),
+            others: Others::default(),
+        }
     }
 
     /// Makes a call and waits for its answer.
@@ -205,7 +215,13 @@ impl Bench {
                 Said::Answer(head, payload) => {
                     self.answers.insert(head.ordinal, (head.answered, payload));
                 }
-                Said::Hello(_) | Said::Ready(_) | Said::Busy | Said::Goodbye | Said::Gone => {}
+                Said::Hello(_)
+                | Said::Ready(_)
+                | Said::Busy
+                | Said::Goodbye
+                | Said::Gone
+                | Said::Call(..)
+                | Said::CallAnswer(..) => {}
             }
         }
     }
@@ -253,15 +269,26 @@ impl Bench {
                     self.answers.insert(head.ordinal, (head.answered, payload));
                 }
                 Said::Event(name, payload) => self.events.push_back((name, payload)),
-                Said::Hello(_) | Said::Ready(_) | Said::Busy | Said::Goodbye | Said::Gone => {}
+                Said::Hello(_)
+                | Said::Ready(_)
+                | Said::Busy
+                | Said::Goodbye
+                | Said::Gone
+                | Said::Call(..)
+                | Said::CallAnswer(..) => {}
             }
         }
     }
 
     fn next(&mut self) -> Said {
-        match self.peer.next(PATIENCE) {
-            Said::Gone => panic!("the worker has ended"),
-            said => said,
+        loop {
+            match self.peer.next(PATIENCE) {
+                Said::Gone => panic!("the worker has ended"),
+                Said::Call(call, to, name, payload) => {
+                    self.others.answer(&mut self.peer, call, &to, &name, &payload);
+                }
+                said => return said,
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod beginnings;
+mod calls;
 mod endings;
 mod hearing;
 mod threads;

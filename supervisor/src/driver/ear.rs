@@ -103,6 +103,9 @@ impl Ear {
                 self.phase = Phase::Left;
                 Ok(Heard::Input(Input::Goodbye(self.worker)))
             }
+            (Phase::Introduced, ToSupervisor::Call(..) | ToSupervisor::CallAnswer(..)) => {
+                Err(format!("{kind:?}, which is not relayed yet"))
+            }
             (Phase::Left, _) => Err(format!("{kind:?} after its Goodbye")),
         }
     }

@@ -2,9 +2,10 @@
 
 use fastrand::Rng;
 use ganger_protocol::{
-    AnswerHead, Answered, Body, Cancel, Epoch, EventHead, Failure, Frame, FrameError, Generation, Growth,
-    HEADER_LEN, Header, Inbox, JobId, Kind, LARGE_PAYLOAD, Limits, MAGIC, MAX_HEAD, Ordinal, Outbox, Payload,
-    Ready, RequestHead, SupervisorHello, ToSupervisor, ToWorker, VERSION, WorkerHello, encode,
+    Address, AnswerHead, Answered, Body, CallAnswered, Cancel, Epoch, EventHead, Failure, Frame, FrameError,
+    Generation, Growth, HEADER_LEN, Header, Inbox, JobId, Kind, LARGE_PAYLOAD, Limits, MAGIC, MAX_HEAD,
+    Ordinal, Outbox, Payload, Ready, Refusal, RequestHead, SupervisorCall, SupervisorCallAnswer,
+    SupervisorHello, ToSupervisor, ToWorker, VERSION, WorkerCall, WorkerCallAnswer, WorkerHello, encode,
 };
 
 use super::Features;
@@ -141,6 +142,8 @@ fn said_by_worker(message: &ToSupervisor<'_>) -> Vec<u8> {
         ToSupervisor::Ready(ready) => encode(ready),
         ToSupervisor::Answer(answer) => encode(&answer.head),
         ToSupervisor::Event(head, _) => encode(head),
+        ToSupervisor::Call(head, _) => encode(head),
+        ToSupervisor::CallAnswer(head, _) => encode(head),
         ToSupervisor::Busy | ToSupervisor::Goodbye => Ok(Vec::new()),
     };
     encoded.expect("a message encodes")
@@ -152,6 +155,8 @@ fn said_by_supervisor(message: &ToWorker<'_>) -> Vec<u8> {
         ToWorker::Request(head, _) => encode(head),
         ToWorker::Cancel(cancel) => encode(cancel),
         ToWorker::Event(head, _) => encode(head),
+        ToWorker::Call(head, _) => encode(head),
+        ToWorker::CallAnswer(head, _) => encode(head),
         ToWorker::Drain | ToWorker::HardKill => Ok(Vec::new()),
     };
     encoded.expect("a message encodes")
@@ -177,6 +182,11 @@ fn worker_stream() -> Vec<u8> {
     let failure = encode(&Failure::new("no").with_details(&28i32)).expect("a failure encodes");
     outbox.frame(Kind::Answer, &answer(u32::MAX, Answered::Failed), Body::Copy(&failure));
     outbox.frame(Kind::WorkerEvent, &EventHead { name: "news".into() }, Body::Copy(&[1, 2, 3]));
+    let call =
+        WorkerCall { call: 1, to: Address::all_of("group"), timeout_nanos: 1 << 33, name: "count".into() };
+    outbox.frame(Kind::WorkerCall, &call, Body::Copy(b"an argument"));
+    let answer = WorkerCallAnswer { call: 7, answered: CallAnswered::Refused(Refusal::QueueFull) };
+    outbox.frame(Kind::WorkerCallAnswer, &answer, Body::Copy(&[]));
     outbox.frame(Kind::Busy, &(), Body::Copy(&[]));
     outbox.frame(Kind::Goodbye, &(), Body::Copy(&[]));
     outbox.take_bytes()
@@ -203,6 +213,16 @@ fn supervisor_stream() -> Vec<u8> {
     outbox.frame(Kind::Request, &request(1), Body::Copy(b"an argument"));
     outbox.frame(Kind::Cancel, &Cancel { ordinal: Ordinal(1), epoch: Epoch(1) }, Body::Copy(&[]));
     outbox.frame(Kind::SupervisorEvent, &EventHead { name: "news".into() }, Body::Copy(&[1, 2, 3]));
+    let call =
+        SupervisorCall { call: 7, caller: Some("b-0".into()), timeout_nanos: 1 << 33, name: "count".into() };
+    outbox.frame(Kind::SupervisorCall, &call, Body::Copy(b"an argument"));
+    let answered = CallAnswered::Failed;
+    let answer = SupervisorCallAnswer { call: 1, from: Some("b-0".into()), left: 3, answered };
+    outbox.frame(
+        Kind::SupervisorCallAnswer,
+        &answer,
+        Body::Copy(&encode(&Failure::new("no")).expect("encodes")),
+    );
     outbox.frame(Kind::Drain, &(), Body::Copy(&[]));
     outbox.frame(Kind::HardKill, &(), Body::Copy(&[]));
     outbox.take_bytes()

@@ -294,7 +294,8 @@ impl World {
                 let ran = std::time::Duration::from_nanos(answer.head.run_nanos);
                 Input::Answer { worker, ordinal: answer.head.ordinal, epoch: answer.head.epoch, ran, reply }
             }
-            ToSupervisor::Event(..) => return Ok(()),
+            // Calls have a world of their own.
+            ToSupervisor::Event(..) | ToSupervisor::Call(..) | ToSupervisor::CallAnswer(..) => return Ok(()),
             ToSupervisor::Goodbye => {
                 self.procs[proc].told.said_goodbye = true;
                 let told = &self.procs[proc].told;

@@ -222,7 +222,7 @@ impl World {
 
     fn heed(&mut self, proc: usize, notice: &Notice) {
         match notice {
-            Notice::Event { .. } | Notice::Drain => {}
+            Notice::Event { .. } | Notice::Drain | Notice::Call(_) | Notice::CallAnswer(_) => {}
             Notice::HardKill => {
                 if self.rng.bool() {
                     self.kernel_signal(proc, Signal::Kill);

@@ -1,13 +1,17 @@
 //! What the worker's threads share under one lock: the session, and who does what.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use ganger_protocol::{Spin, Time};
 use parking_lot::MutexGuard;
 
+use crate::callee::Callee;
+use crate::calls::Asked;
 use crate::courier::Courier;
+use crate::pending::Pending;
 use crate::serve::ServeError;
-use crate::session::Session;
+use crate::session::{Notice, Session};
 use crate::testing::Faults;
 
 /// A hook that runs in the moment before a hard kill.
@@ -31,6 +35,12 @@ pub(crate) struct State {
     pub(crate) hard_kill: HardKill,
     pub(crate) default_capacity: u32,
     pub(crate) missed_events: u64,
+    /// Calls of this worker's own.
+    pub(crate) calls: Pending<Asked>,
+    /// Tasks to be woken without the lock.
+    pub(crate) wakers: Vec<Waker>,
+    /// What came before `serve()` and waits for it.
+    pub(crate) early: Vec<Notice>,
     /// What goes wrong on purpose; `None` but in tests.
     pub(crate) faults: Option<Box<Faults>>,
     /// Whether the reader was nudged and has not yet woken.
@@ -42,7 +52,7 @@ pub(crate) enum Phase {
     /// Connected, handlers are being registered.
     Preparing(Opening),
     /// In `serve()`.
-    Serving(Arc<Courier>),
+    Serving(Arc<Courier>, Arc<Callee>),
     /// Done; with the reason, until `serve()` has taken it.
     Over(Option<ServeError>),
 }
@@ -113,6 +123,9 @@ impl State {
             hard_kill: HardKill::default(),
             default_capacity: 1,
             missed_events: 0,
+            calls: Pending::default(),
+            wakers: Vec::new(),
+            early: Vec::new(),
             faults: None,
             nudged: false,
         }
@@ -122,7 +135,12 @@ impl State {
         matches!(self.phase, Phase::Over(_))
     }
 
-    pub(crate) fn is_serving(&self) -> bool {
-        matches!(self.phase, Phase::Serving(_))
+    /// Whether what comes is to be read: in `serve()`, and before it while somebody waits for an answer.
+    pub(crate) fn listens(&self) -> bool {
+        match self.phase {
+            Phase::Preparing(_) => !self.calls.is_empty(),
+            Phase::Serving(..) => true,
+            Phase::Over(_) => false,
+        }
     }
 }

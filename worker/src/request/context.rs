@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ganger_protocol::{JobId, Time};
+use ganger_protocol::{Caller, JobId, Time};
 
 use crate::control::Control;
+use crate::current::Duty;
 use crate::link::Link;
-use crate::session::{Started, Ticket};
+use crate::session::{Called, Started};
 
 /// What is known about a request besides its argument.
 ///
@@ -35,7 +36,7 @@ use crate::session::{Started, Ticket};
 /// ```
 pub struct Context {
     pub(super) link: Arc<Link>,
-    pub(super) ticket: Ticket,
+    pub(super) duty: Duty,
     name: Arc<str>,
     job: JobId,
     attempt: u16,
@@ -43,6 +44,8 @@ pub struct Context {
     since: Time,
     run_timeout: Option<Duration>,
     headers: Vec<(String, String)>,
+    /// The worker that calls, if one does.
+    caller: Option<Arc<str>>,
 }
 
 impl Context {
@@ -51,7 +54,7 @@ impl Context {
         let Started { ticket, since, request } = started;
         let context = Context {
             link,
-            ticket,
+            duty: Duty::Request(ticket),
             name: request.name,
             job: request.job,
             attempt: request.attempt,
@@ -59,8 +62,39 @@ impl Context {
             since,
             run_timeout: request.run_timeout,
             headers: request.headers,
+            caller: None,
         };
         (context, request.payload)
+    }
+
+    /// What is known of a call, and its argument.
+    pub(super) fn of_call(link: Arc<Link>, call: Called) -> (Context, Vec<u8>) {
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&call.ticket.number().to_be_bytes());
+        let context = Context {
+            since: link.now(),
+            link,
+            duty: Duty::Call(call.ticket),
+            name: call.name,
+            job: JobId::from_bytes(id),
+            attempt: 1,
+            enqueued: call.received,
+            run_timeout: None,
+            headers: Vec::new(),
+            caller: call.caller,
+        };
+        let waited = context.since.since(context.enqueued);
+        (Context { run_timeout: Some(call.timeout.saturating_sub(waited)), ..context }, call.payload)
+    }
+
+    /// On whose behalf the handler was called: a job's owner, or another process that called this worker.
+    #[must_use]
+    pub fn caller(&self) -> Caller<'_> {
+        match (self.duty, &self.caller) {
+            (Duty::Request(_), _) => Caller::Job,
+            (Duty::Call(_), None) => Caller::Primary,
+            (Duty::Call(_), Some(worker)) => Caller::Worker(worker),
+        }
     }
 
     /// The call's name.
@@ -69,7 +103,7 @@ impl Context {
         &self.name
     }
 
-    /// The job's id: the same in every attempt.
+    /// The job's id: the same in every attempt. Of a call from another process, the supervisor's number for it.
     #[must_use]
     pub fn id(&self) -> JobId {
         self.job
@@ -81,7 +115,8 @@ impl Context {
         self.attempt
     }
 
-    /// How long ago the job was enqueued, by the machine's monotonic clock.
+    /// How long ago the job was enqueued, by the machine's monotonic clock. Of a call from another process, how long ago
+    /// it came.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.link.now().since(self.enqueued)
@@ -100,7 +135,7 @@ impl Context {
         self.link.now().since(self.since)
     }
 
-    /// When the run timeout ends this attempt, if there is one.
+    /// When the run timeout ends this attempt, if there is one, or when the caller gives up.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let deadline = self.since + self.run_timeout?;
@@ -124,10 +159,14 @@ impl Context {
     }
 
     /// Whether nobody waits for the answer any more. Turns true within 10 ms of the word of the supervisor,
-    /// also while every handler thread is busy. To ask costs one memory access.
+    /// also while every handler thread is busy. To ask costs one memory access; in a call from another process, a look
+    /// at the clock.
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        self.link.is_cancelled(self.ticket)
+        match self.duty {
+            Duty::Request(ticket) => self.link.is_cancelled(ticket),
+            Duty::Call(_) => self.run_timeout.is_some_and(|timeout| self.running_for() >= timeout),
+        }
     }
 
     /// The worker that handles the request.

@@ -1,5 +1,6 @@
 use ganger_protocol::{
-    Epoch, Generation, Growth, JobId, LARGE_PAYLOAD, RetryHint, Slot, SupervisorHello, ToSupervisor, decode,
+    Address, CallAnswered, Epoch, Generation, Growth, JobId, LARGE_PAYLOAD, Refusal, RetryHint, Slot,
+    SupervisorCall, SupervisorHello, ToSupervisor, decode,
 };
 
 use super::*;
@@ -22,6 +23,8 @@ enum Said {
     Answer(u32, Answered, Vec<u8>),
     Event(String),
     Goodbye,
+    Call(u64),
+    CallAnswer(u64, CallAnswered),
 }
 
 impl Pair {
@@ -97,6 +100,8 @@ impl Pair {
                 }
                 ToSupervisor::Event(head, _) => Said::Event(head.name.into_owned()),
                 ToSupervisor::Goodbye => Said::Goodbye,
+                ToSupervisor::Call(head, _) => Said::Call(head.call),
+                ToSupervisor::CallAnswer(head, _) => Said::CallAnswer(head.call, head.answered),
                 ToSupervisor::Hello(_) => panic!("a session says no Hello"),
             });
         }
@@ -299,6 +304,28 @@ fn a_drained_worker_leaves_when_everything_is_answered() {
     assert_eq!(pair.session.emit("late", Body::Copy(&[])), Err(EmitError::Left));
     let answer = |ordinal| Said::Answer(ordinal, Answered::Ack, vec![]);
     assert_eq!(pair.said(), [answer(1), answer(2), Said::Goodbye]);
+}
+
+/// M2: a call is in hand until it is answered, once; a drained worker answers it before it leaves.
+#[test]
+fn a_call_is_answered_once_and_before_the_worker_leaves() {
+    let mut pair = Pair::ready(1);
+    let head =
+        SupervisorCall { call: 9, caller: Some("b-0".into()), timeout_nanos: 5000, name: "greet".into() };
+    pair.to_worker.frame(Kind::SupervisorCall, &head, Body::Copy(&[1]));
+    pair.say(Kind::Drain);
+    let notices = pair.take_in();
+    let [Notice::Call(call), Notice::Drain] = &notices[..] else { panic!("{notices:?}") };
+    assert_eq!((&*call.name, call.caller.as_deref(), call.timeout.as_nanos()), ("greet", Some("b-0"), 5000));
+    assert!(!pair.goodbye_due());
+    pair.session.answer_call(call.ticket, Outcome::Ack);
+    pair.session.refuse_call(call.ticket, Refusal::TimedOut);
+    assert!(pair.goodbye_due());
+    assert_eq!(pair.said(), [Said::CallAnswer(9, CallAnswered::Data)]);
+    pair.session.leave();
+    let call =
+        |session: &mut Session| session.call(1, Address::Primary, "x", Duration::from_secs(1), Bytes::new());
+    assert_eq!(call(&mut pair.session), Err(Refusal::ShuttingDown));
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use ganger_protocol::{
-    AnswerHead, Body, Epoch, EventHead, Growth, Inbox, JobId, Kind, Limits, MAGIC, Ordinal, Outbox, Page,
-    Ready, RequestHead, SupervisorHello, Time, ToSupervisor, VERSION, WorkerHello, read_into, ring,
-    send_with_fds, write_from,
+    Address, AnswerHead, Body, Epoch, EventHead, Growth, Inbox, JobId, Kind, Limits, MAGIC, Ordinal, Outbox,
+    Page, Ready, RequestHead, SupervisorHello, Time, ToSupervisor, VERSION, WorkerCallAnswer, WorkerHello,
+    read_into, ring, send_with_fds, write_from,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use serde::Serialize;
@@ -23,6 +23,8 @@ pub(crate) enum Said {
     Busy,
     Answer(AnswerHead, Vec<u8>),
     Event(String, Vec<u8>),
+    Call(u64, Address, String, Vec<u8>),
+    CallAnswer(WorkerCallAnswer, Vec<u8>),
     Goodbye,
     Gone,
 }
@@ -212,5 +214,9 @@ fn said(message: ToSupervisor<'_>) -> Said {
         ToSupervisor::Answer(answer) => Said::Answer(answer.head, answer.payload.into_vec()),
         ToSupervisor::Event(head, payload) => Said::Event(head.name.into_owned(), payload.into_vec()),
         ToSupervisor::Goodbye => Said::Goodbye,
+        ToSupervisor::Call(head, payload) => {
+            Said::Call(head.call, head.to, head.name.into_owned(), payload.into_vec())
+        }
+        ToSupervisor::CallAnswer(head, payload) => Said::CallAnswer(head, payload.into_vec()),
     }
 }
