@@ -12,7 +12,9 @@ use ganger_protocol::{Limits, MAX_HEAD};
 use crate::driver::{self, DriverConfig, GroupProgram, OnSignals, Subscriber};
 use crate::error::ConfigError;
 use crate::group::{check_members, in_range, unusable};
-use crate::scheduler::{Backlog, Config, GroupIndex, Pick, PoisonPolicy, RestartPolicy, Revive};
+use crate::scheduler::{
+    Backlog, Config, GroupIndex, Pick, PoisonPolicy, RecyclePolicy, RestartPolicy, Revive,
+};
 use crate::shared::QueueLimits;
 use crate::supervisor::Settings;
 use crate::{Events, Group, Resource, Rlimit, StartError, Supervisor};
@@ -109,6 +111,41 @@ impl Builder {
     /// As [`Group::poison`], for the first group.
     pub fn poison(self, policy: PoisonPolicy) -> Builder {
         self.first(|group| group.poison(policy))
+    }
+
+    /// As [`Group::recycle`], for the first group.
+    pub fn recycle(self, policy: RecyclePolicy) -> Builder {
+        self.first(|group| group.recycle(policy))
+    }
+
+    /// As [`Group::recycle_above`], for the first group.
+    pub fn recycle_above(self, bytes: u64) -> Builder {
+        self.first(|group| group.recycle_above(bytes))
+    }
+
+    /// As [`Group::kill_above`], for the first group.
+    pub fn kill_above(self, bytes: u64) -> Builder {
+        self.first(|group| group.kill_above(bytes))
+    }
+
+    /// As [`Group::max_jobs`], for the first group.
+    pub fn max_jobs(self, jobs: u64) -> Builder {
+        self.first(|group| group.max_jobs(jobs))
+    }
+
+    /// As [`Group::max_age`], for the first group.
+    pub fn max_age(self, age: Duration) -> Builder {
+        self.first(|group| group.max_age(age))
+    }
+
+    /// As [`Group::idle_timeout`], for the first group.
+    pub fn idle_timeout(self, timeout: Duration) -> Builder {
+        self.first(|group| group.idle_timeout(timeout))
+    }
+
+    /// As [`Group::min_workers`], for the first group.
+    pub fn min_workers(self, workers: u32) -> Builder {
+        self.first(|group| group.min_workers(workers))
     }
 
     /// As [`Group::boot_timeout`], for the first group.

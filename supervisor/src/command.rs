@@ -7,7 +7,8 @@ use bytes::Bytes;
 use crossbeam_channel::Sender;
 
 use crate::driver::{Birth, Subscriber};
-use crate::scheduler::{Backlog, Explanation, GroupIndex, Snapshot, Standstill};
+use crate::rollout::{HeldProgram, Teller};
+use crate::scheduler::{Backlog, Edition, Explanation, GroupIndex, RolloutTerms, Snapshot, Standstill};
 use crate::slot::JobSlot;
 
 /// One thing that a caller asks of the loop. A reply's sender that is dropped unused says that the loop has ended.
@@ -22,6 +23,26 @@ pub(crate) enum Command {
         group: GroupIndex,
         /// How many workers it shall have.
         workers: u32,
+    },
+    /// Roll another program out to a group.
+    Rollout {
+        /// The group.
+        group: GroupIndex,
+        /// How to go about it.
+        terms: RolloutTerms,
+        /// The program; `None`: the group's own, opened anew.
+        program: Option<Box<HeldProgram>>,
+        /// Who is told what becomes of it.
+        teller: Teller,
+        /// Under which number.
+        reply: Sender<Edition>,
+    },
+    /// Roll it out no longer.
+    CancelRollout {
+        /// The group.
+        group: GroupIndex,
+        /// The rollout's number.
+        edition: Edition,
     },
     /// Let one worker leave.
     ShutdownWorker {

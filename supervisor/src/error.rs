@@ -3,6 +3,7 @@
 mod command;
 mod enqueue;
 mod job;
+mod rollout;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -12,4 +13,5 @@ pub(crate) use enqueue::HEAD_LIMIT;
 pub use command::{CommandError, OnlineError};
 pub use enqueue::{EnqueueError, MapError};
 pub use job::JobError;
+pub use rollout::RolloutError;
 pub use start::{ConfigError, StartError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ganger_protocol::JobId;
 
-use crate::scheduler::{CrashReport, KillCause};
+use crate::scheduler::{CrashReport, KillCause, RecycleCause, RolloutAbort};
 
 /// Something that happened to a supervisor or one of its workers.
 #[derive(Clone, Debug)]
@@ -70,6 +70,37 @@ pub enum Event {
     WorkerUnkillable {
         /// The worker's end, as far as it is known.
         report: Arc<CrashReport>,
+    },
+    /// A worker that was well was replaced, or sent away: it finishes what it holds and leaves. One that is killed for its
+    /// memory is a [`WorkerKilled`](Event::WorkerKilled).
+    WorkerRecycled {
+        /// The worker's name.
+        worker: Arc<str>,
+        /// Why.
+        cause: RecycleCause,
+    },
+    /// A rollout has begun.
+    RolloutStarted {
+        /// The group.
+        group: Arc<str>,
+        /// The number of the program that is rolled out.
+        edition: u32,
+    },
+    /// Every worker of a group runs the program that was rolled out, and no other worker is left.
+    RolloutDone {
+        /// The group.
+        group: Arc<str>,
+        /// The program's number.
+        edition: u32,
+    },
+    /// A rollout is given up: whatever it replaced gets the former program again.
+    RolloutAborted {
+        /// The group.
+        group: Arc<str>,
+        /// The number of the program that is not rolled out.
+        edition: u32,
+        /// Why not.
+        why: RolloutAbort,
     },
     /// A replacement will be started.
     WorkerRestarting {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::{SlotValues, Terms};
-use crate::scheduler::{GroupConfig, Pick, PoisonPolicy, RestartPolicy, Revive};
+use crate::scheduler::{GroupConfig, Pick, PoisonPolicy, RecyclePolicy, RestartPolicy, Revive};
 use crate::{Program, Resource, Rlimit, StartError};
 
 mod check;
 
-pub(crate) use check::{check_members, in_range};
+pub(crate) use check::{check_members, check_program, in_range};
 
 /// The most workers of one group.
 pub(crate) const MAX_WORKERS: usize = 4096;
@@ -173,6 +173,60 @@ impl Group {
     #[must_use]
     pub fn poison(mut self, policy: PoisonPolicy) -> Group {
         self.policies.poison = policy;
+        self
+    }
+
+    /// When workers that are well are replaced, or sent away: all of the policy at once. Default never.
+    #[must_use]
+    pub fn recycle(mut self, policy: RecyclePolicy) -> Group {
+        self.policies.recycle = policy;
+        self
+    }
+
+    /// Replaces a worker whose resident memory is above so many bytes at three looks in a row, replacement first: see
+    /// [`RecyclePolicy`]. Default never.
+    #[must_use]
+    pub fn recycle_above(mut self, bytes: u64) -> Group {
+        self.policies.recycle.above_bytes = Some(bytes);
+        self
+    }
+
+    /// Kills a worker whose resident memory is above so many bytes, at the first look: what it had started is lost, or
+    /// retried. It is the net below [`recycle_above`](Group::recycle_above). Default never.
+    #[must_use]
+    pub fn kill_above(mut self, bytes: u64) -> Group {
+        self.policies.recycle.kill_above_bytes = Some(bytes);
+        self
+    }
+
+    /// Replaces a worker that has answered about so many requests, replacement first: it goes on answering until its
+    /// successor takes over. Default never.
+    #[must_use]
+    pub fn max_jobs(mut self, jobs: u64) -> Group {
+        self.policies.recycle.max_jobs = Some(jobs);
+        self
+    }
+
+    /// Replaces a worker that is about so old, replacement first. Default never.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Group {
+        self.policies.recycle.max_age = Some(age);
+        self
+    }
+
+    /// When for so long some of the workers were never needed, these leave; when jobs wait for a place, as many as that
+    /// takes come back at once. Default never.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Group {
+        self.policies.recycle.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// How many workers [`idle_timeout`](Group::idle_timeout) leaves, from 0. With 0 the first job after a pause waits for
+    /// a process to start. Default 1.
+    #[must_use]
+    pub fn min_workers(mut self, workers: u32) -> Group {
+        self.policies.recycle.min_workers = workers;
         self
     }
 

@@ -194,7 +194,7 @@ fn stuck(group: &GroupSnapshot, stuck_after: Duration) -> Option<Problem> {
 fn missing(group: &GroupSnapshot, workers: &[WorkerSnapshot]) -> Option<Problem> {
     let is_present = |worker: &&WorkerSnapshot| worker.group == group.name && will_serve(worker.status);
     let present = workers.iter().filter(is_present).count() as u32;
-    let wanted = group.wanted.saturating_sub(group.down.len() as u32);
+    let wanted = group.wanted.saturating_sub(group.down.len() as u32 + group.resting);
     (present < wanted).then(|| Problem::Missing { group: Arc::clone(&group.name), present, wanted })
 }
 

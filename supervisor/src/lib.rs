@@ -58,7 +58,7 @@
 //! | say how | [`Job`]: retries, three clocks, headers |
 //! | take results | [`Handle`]: wait, look, `.await`, call back |
 //! | watch | [`Supervisor::health`], [`events`](Supervisor::events), [`explain`](Supervisor::explain) |
-//! | steer | [`resize`](Supervisor::resize), [`shutdown_worker`](Supervisor::shutdown_worker), [`revive`](Supervisor::revive), [`broadcast`](Supervisor::broadcast) |
+//! | steer | [`resize`](Supervisor::resize), [`rollout`](Supervisor::rollout), [`shutdown_worker`](Supervisor::shutdown_worker), [`revive`](Supervisor::revive), [`broadcast`](Supervisor::broadcast) |
 //! | end | [`soft_kill`](Supervisor::soft_kill), [`hard_kill`](Supervisor::hard_kill), [`join`](Supervisor::join) |
 //!
 //! # What it promises
@@ -90,6 +90,7 @@ mod program;
 #[allow(clippy::disallowed_methods, reason = "a response knows when its job was made")]
 mod response;
 mod rlimit;
+mod rollout;
 // What only the simulator reaches is public under the feature alone.
 #[cfg_attr(not(feature = "internals"), allow(unreachable_pub, dead_code))]
 mod scheduler;
@@ -108,7 +109,9 @@ pub use ganger_protocol::{Call, CodecError, Failure, FailureKind, JobId, RetryHi
 
 pub use builder::Builder;
 pub use completions::{Completions, Results};
-pub use error::{CommandError, ConfigError, EnqueueError, JobError, MapError, OnlineError, StartError};
+pub use error::{
+    CommandError, ConfigError, EnqueueError, JobError, MapError, OnlineError, RolloutError, StartError,
+};
 pub use event::Event;
 pub use group::Group;
 pub use handle::{Canceller, Handle, JobStatus};
@@ -118,10 +121,12 @@ pub use map::{Map, MapResult, MapUnordered};
 pub use program::Program;
 pub use response::{JobResult, Response};
 pub use rlimit::{Resource, Rlimit};
+pub use rollout::{Rollout, RolloutTicket};
 pub use scheduler::{
     Backlog, Candidate, Clock, CrashReport, CustomPick, DownWorker, Exit, ExitStatus, Explanation,
-    GroupSnapshot, KillCause, Latency, OnTimeout, Pick, PoisonPolicy, RestartPolicy, RetryOn, Revive,
-    Standing, Started, Unrouted, WorkerSnapshot, WorkerStatus,
+    GroupSnapshot, KillCause, Latency, OnTimeout, Pick, PoisonPolicy, RecycleCause, RecyclePolicy, Recycled,
+    RestartPolicy, RetryOn, Revive, RolloutAbort, RolloutPhase, RolloutStatus, Standing, Started, Unrouted,
+    WorkerSnapshot, WorkerStatus,
 };
 pub use subscription::{Events, NoEvent};
 pub use supervisor::{SoftKill, Supervisor, Ticket};

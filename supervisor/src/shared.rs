@@ -16,7 +16,7 @@ use crate::scheduler::{Backlog, GroupIndex, Outcome, Started};
 use crate::slot::{JobSlot, Stage, Wake};
 
 pub(crate) use self::admission::{Admission, QueueLimits, Refused};
-pub(crate) use self::latch::{Online, OnlineLatch, StopLatch};
+pub(crate) use self::latch::{Online, OnlineLatch, RolloutLatch, StopLatch};
 pub(crate) use self::loan::{Held, Loan, Return};
 
 mod admission;
@@ -217,6 +217,8 @@ impl Shared {
                 // Replies' senders are dropped, which says it; unborn processes end with their record.
                 Command::Cancel(_)
                 | Command::Resize { .. }
+                | Command::Rollout { .. }
+                | Command::CancelRollout { .. }
                 | Command::ShutdownWorker { .. }
                 | Command::Revive { .. }
                 | Command::SoftKill { .. }

@@ -16,11 +16,11 @@ use crate::driver::Subscriber;
 use crate::error::HEAD_LIMIT;
 use crate::group::MAX_WORKERS;
 use crate::map::Map;
-use crate::scheduler::{Explanation, GroupIndex, Standstill};
+use crate::scheduler::{Edition, Explanation, GroupIndex, Standstill};
 use crate::shared::{Online, Shared};
 use crate::{
     Builder, CommandError, Completions, EnqueueError, Events, Group, Handle, Health, Job, OnlineError, Raw,
-    Work,
+    RolloutError, Work,
 };
 
 mod shutdown;
@@ -325,6 +325,22 @@ impl Supervisor {
     fn group(&self, name: &str) -> Result<GroupIndex, CommandError> {
         index_of(&self.inner.names, Some(name))
             .ok_or_else(|| CommandError::UnknownGroup { group: name.into(), known: self.known_groups() })
+    }
+
+    pub(crate) fn rollout_group(&self, name: &Arc<str>) -> Result<GroupIndex, RolloutError> {
+        index_of(&self.inner.names, Some(name))
+            .ok_or_else(|| RolloutError::UnknownGroup { group: Arc::clone(name), known: self.known_groups() })
+    }
+
+    pub(crate) fn ask_rollout(
+        &self,
+        command: impl FnOnce(Sender<Edition>) -> Command,
+    ) -> Result<Edition, RolloutError> {
+        self.ask(command).map_err(|Gone| RolloutError::Stopped)
+    }
+
+    pub(crate) fn shares(&self) -> Arc<Shared> {
+        Arc::clone(self.shared())
     }
 
     fn resize_index(&self, group: GroupIndex, workers: usize) -> Result<(), CommandError> {

@@ -34,7 +34,10 @@ impl Turn {
 
     fn do_action(&mut self, action: Action<JobSlot>) {
         match action {
-            Action::Spawn { worker, group, slot, name } => self.spawn(worker, group, slot, name),
+            Action::Spawn { worker, group, slot, name, edition } => {
+                let blueprint = self.editions.blueprint(group, edition);
+                self.spawn(SpawnRequest { worker, group, slot, name, blueprint });
+            }
             Action::Send { worker, job, ordinal, generation, epoch, attempt } => {
                 self.send(worker, job, &Numbers { ordinal, generation, epoch, attempt });
             }
@@ -60,16 +63,18 @@ impl Turn {
             Action::Bury(worker) => self.bury(worker),
             Action::Complete { ticket, outcome } => self.complete(&ticket, outcome),
             Action::Admission { group, refuse } => self.shared.admission.gate(group, refuse),
+            Action::Rollout { group, status } => self.editions.tell(group, &status),
             Action::Tell(event) => self.publish(&event),
             Action::Stopped => self.is_stopped = true,
         }
     }
 
-    fn spawn(&mut self, worker: WorkerKey, group: GroupIndex, slot: u32, name: Arc<str>) {
+    fn spawn(&mut self, request: SpawnRequest) {
         self.first.asked();
-        self.workers.add(Worker { key: worker, name: name.clone(), group, body: None });
+        let (key, group) = (request.worker, request.group);
+        self.workers.add(Worker { key, name: Arc::clone(&request.name), group, body: None });
         // The spawner ends after the loop: it takes every request.
-        let _ = self.spawner.send(SpawnRequest { worker, group, slot, name });
+        let _ = self.spawner.send(request);
     }
 
     fn send(&mut self, worker: WorkerKey, job: JobKey, numbers: &Numbers) {

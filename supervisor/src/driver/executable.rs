@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use super::stdio::above_stdio;
 
 /// A program to execute.
-pub(super) struct Executable {
+pub(crate) struct Executable {
     path: PathBuf,
     held: Option<OwnedFd>,
 }
@@ -22,7 +22,7 @@ pub(super) struct Executable {
 impl Executable {
     /// Holds the file open. One that cannot be held is executed by its path: a script, whose interpreter opens it
     /// again by name, or any program where /proc is missing. One that does not exist is for the first start to find.
-    pub(super) fn hold(path: &Path) -> Executable {
+    pub(crate) fn hold(path: &Path) -> Executable {
         let held = open(path).filter(|file| !is_script(path) && by_descriptor(file).exists());
         Executable { path: path.to_owned(), held }
     }

@@ -13,6 +13,7 @@ mod bucket;
 mod config;
 mod courier;
 mod ear;
+mod editions;
 mod executable;
 mod first;
 mod guard;
@@ -49,10 +50,12 @@ pub(crate) use self::config::{
 pub(crate) use self::courier::Courier;
 #[cfg(feature = "internals")]
 pub use self::ear::{Ear, Heard};
+pub(crate) use self::executable::Executable;
 pub(crate) use self::spawn::Birth;
 pub(crate) use self::subscriber::Subscriber;
 pub(crate) use self::turn::Turn;
 
+use self::editions::Editions;
 use self::first::FirstSpawns;
 use self::guard::Guard;
 use self::oom::OomCounter;
@@ -142,6 +145,7 @@ fn start_threads(
         workers: Workers::default(),
         system: system_files,
         spawner,
+        editions: Editions::new(blueprints),
         subscribers: config.subscribers,
         settled: Settled::default(),
         dirty: Vec::new(),
@@ -158,7 +162,7 @@ fn start_threads(
         solitude: Solitude::default(),
     });
     start_courier(&shared)?;
-    start_spawner(&shared, blueprints, requests)?;
+    start_spawner(&shared, requests)?;
     // From here on the guard tells the courier and the spawner to end when the loop does, or cannot begin.
     spawn_thread("ganger-loop", move || guard.run())?;
     Ok(shared)
@@ -179,13 +183,9 @@ fn start_courier(shared: &Arc<Shared>) -> Result<(), StartError> {
     })
 }
 
-fn start_spawner(
-    shared: &Arc<Shared>,
-    blueprints: Vec<Blueprint>,
-    requests: Receiver<SpawnRequest>,
-) -> Result<(), StartError> {
+fn start_spawner(shared: &Arc<Shared>, requests: Receiver<SpawnRequest>) -> Result<(), StartError> {
     let shared = shared.clone();
-    spawn_thread("ganger-spawner", move || spawn::run(&blueprints, &requests, &shared))
+    spawn_thread("ganger-spawner", move || spawn::run(&requests, &shared))
 }
 
 fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), StartError> {

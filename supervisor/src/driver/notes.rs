@@ -31,6 +31,18 @@ pub(super) fn of_event(event: &Event) -> Option<(Level, String)> {
         Event::WorkerUnkillable { report } => {
             (Level::Error, format!("it survived SIGKILL and is written off: {report}"))
         }
+        Event::WorkerRecycled { worker, cause } => {
+            (Level::Info, format!("worker {worker} leaves, recycled: {cause}"))
+        }
+        Event::RolloutStarted { group, edition } => {
+            (Level::Info, format!("program {edition} is rolled out to group {group}"))
+        }
+        Event::RolloutDone { group, edition } => {
+            (Level::Info, format!("all workers of group {group} run program {edition}"))
+        }
+        Event::RolloutAborted { group, edition, why } => {
+            (Level::Error, format!("program {edition} is not rolled out to group {group}: {why}"))
+        }
         Event::WorkerRestarting { group, slot, delay } => {
             (Level::Debug, format!("slot {slot} of group {group} is started again in {delay:.1?}"))
         }

@@ -40,6 +40,12 @@ impl Turn {
                 }
             }
             Command::Resize { group, workers } => self.input(Input::Resize { group, workers }),
+            Command::Rollout { group, terms, program, teller, reply } => {
+                let edition = self.scheduler.roll_out(self.now, group, terms);
+                self.editions.add(group, edition, program.map(|program| *program), teller);
+                let _ = reply.try_send(edition);
+            }
+            Command::CancelRollout { group, edition } => self.input(Input::CancelRollout { group, edition }),
             Command::ShutdownWorker { name, grace, reply } => {
                 let worker = self.scheduler.worker(&name);
                 if let Some(worker) = worker {

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command as Program, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Receiver;
 use ganger_protocol::{
@@ -31,16 +31,17 @@ use super::sample::Statm;
 use super::spawn_error::{program_failure, temporary};
 use super::stdio::above_stdio;
 use crate::command::Command;
+use crate::rollout::HeldProgram;
 use crate::scheduler::{GroupConfig, GroupIndex, SpawnFailure, WorkerKey};
 use crate::shared::Shared;
 
 /// A process that is wanted.
-#[derive(Debug)]
 pub(super) struct SpawnRequest {
     pub(super) worker: WorkerKey,
     pub(super) group: GroupIndex,
     pub(super) slot: u32,
     pub(super) name: Arc<str>,
+    pub(super) blueprint: Arc<Blueprint>,
 }
 
 /// What became of a [`SpawnRequest`].
@@ -65,7 +66,8 @@ pub(super) struct Newborn {
 /// All that is the same for every process of a group.
 pub(super) struct Blueprint {
     program: GroupProgram,
-    executable: Executable,
+    /// Opened when it is first needed, if not before.
+    executable: OnceLock<Executable>,
     group: Arc<str>,
     heartbeat_millis: u32,
     limits: Limits,
@@ -74,12 +76,29 @@ pub(super) struct Blueprint {
 impl Blueprint {
     pub(super) fn new(program: GroupProgram, group: &GroupConfig, limits: Limits) -> Blueprint {
         Blueprint {
-            executable: Executable::hold(&program.program),
+            executable: Executable::hold(&program.program).into(),
             program,
             group: group.name.clone(),
             heartbeat_millis: u32::try_from(group.heartbeat.as_millis()).unwrap_or(u32::MAX),
             limits,
         }
+    }
+
+    /// The same for another program, or for the same program with its file opened anew.
+    pub(super) fn renewed(&self, other: Option<HeldProgram>) -> Blueprint {
+        let former = self.program.clone();
+        let (program, executable) = match other {
+            Some(HeldProgram { program: GroupProgram { program, args, env, cwd, .. }, executable }) => {
+                (GroupProgram { program, args, env, cwd, ..former }, executable.into())
+            }
+            None => (former, OnceLock::new()),
+        };
+        let Blueprint { heartbeat_millis, limits, .. } = *self;
+        Blueprint { program, executable, group: self.group.clone(), heartbeat_millis, limits }
+    }
+
+    fn executable(&self) -> &Executable {
+        self.executable.get_or_init(|| Executable::hold(&self.program.program))
     }
 
     fn hello(&self, request: &SpawnRequest, fds: u8) -> Vec<u8> {
@@ -127,7 +146,8 @@ impl Blueprint {
 
     fn execute(&self, slot: u32, stdin: OwnedFd) -> Result<Child, SpawnFailure> {
         let GroupProgram { args, env, cwd, terms, .. } = &self.program;
-        let mut command = Program::new(self.executable.to_execute());
+        let executable = self.executable();
+        let mut command = Program::new(executable.to_execute());
         if env.base == EnvironmentBase::Empty {
             command.env_clear();
         }
@@ -135,7 +155,7 @@ impl Blueprint {
             command.env_remove(name);
         }
         command
-            .arg0(self.executable.path())
+            .arg0(executable.path())
             .args(args)
             .envs(env.set.iter().map(|(name, value)| (name, value)))
             .envs(terms.slot_env.iter().map(|(name, values)| (name, values.of(slot))))
@@ -147,15 +167,14 @@ impl Blueprint {
         if let Some(cwd) = cwd {
             command.current_dir(cwd);
         }
-        command.spawn().map_err(|error| program_failure(self.executable.path(), cwd.as_deref(), &error))
+        command.spawn().map_err(|error| program_failure(executable.path(), cwd.as_deref(), &error))
     }
 }
 
 /// The spawner's thread: ends when the loop has dropped the requests' other end.
-pub(super) fn run(blueprints: &[Blueprint], requests: &Receiver<SpawnRequest>, shared: &Shared) {
+pub(super) fn run(requests: &Receiver<SpawnRequest>, shared: &Shared) {
     for request in requests {
-        let blueprint = &blueprints[usize::from(request.group.0)];
-        let spawning = AssertUnwindSafe(|| blueprint.spawn(&request));
+        let spawning = AssertUnwindSafe(|| request.blueprint.spawn(&request));
         let result = catch_unwind(spawning).unwrap_or_else(|_| {
             Err(SpawnFailure::Temporary("starting the process panicked; see standard error".into()))
         });

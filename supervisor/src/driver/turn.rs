@@ -21,6 +21,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::config::{EVENTS_PER_POLL, REST_SLACK};
+use super::editions::Editions;
 use super::first::FirstSpawns;
 use super::link::Flushed;
 use super::oom::OomCounter;
@@ -64,6 +65,7 @@ pub(crate) struct Turn {
     pub(super) workers: Workers,
     pub(super) system: System,
     pub(super) spawner: Sender<SpawnRequest>,
+    pub(super) editions: Editions,
     pub(super) subscribers: Vec<Subscriber>,
     pub(super) settled: Settled,
     /// Workers whose outboxes are due.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use ganger_protocol::POOLED_PAYLOAD;
 
 use super::{Group, MAX_WORKERS};
+use crate::Program;
 use crate::driver::{SlotValues, Terms};
 use crate::error::ConfigError;
-use crate::scheduler::{GroupConfig, MAX_PREFETCH, PoisonPolicy, RestartPolicy};
+use crate::scheduler::{GroupConfig, MAX_PREFETCH, PoisonPolicy, RecyclePolicy, RestartPolicy};
 
 /// The most characters of a name.
 const MAX_NAME: usize = 64;
@@ -27,13 +28,19 @@ impl Group {
         check_prefetch(self.policies.prefetch)?;
         check_pool(self.terms.pool_bytes)?;
         check_terms(self.name(), &self.terms)?;
-        self.program.variables().try_for_each(|(key, value)| check_variable(self.name(), key, value))?;
+        check_program(self.name(), &self.program)?;
         check_boot(self.policies.boot_timeout)?;
         check_heartbeat(&self.policies)?;
         check_restart(&self.policies.restart)?;
         check_poison(self.policies.poison)?;
+        check_recycle(&self.policies.recycle, workers)?;
         Ok(GroupConfig { workers, ..self.policies.clone() })
     }
+}
+
+/// Whether its variables can be given to a process.
+pub(crate) fn check_program(group: &Arc<str>, program: &Program) -> Result<(), ConfigError> {
+    program.variables().try_for_each(|(key, value)| check_variable(group, key, value))
 }
 
 /// Whether no two workers of these groups are, or can come to be, called the same.
@@ -146,6 +153,30 @@ fn check_restart(policy: &RestartPolicy) -> Result<(), ConfigError> {
 fn check_poison(policy: PoisonPolicy) -> Result<(), ConfigError> {
     in_range("poison.deaths", policy.deaths, 1, u8::MAX)?;
     in_range("poison.losses", policy.losses, 1, u8::MAX)
+}
+
+fn check_recycle(policy: &RecyclePolicy, workers: u32) -> Result<(), ConfigError> {
+    if !(0.0..=1.0).contains(&policy.jitter) {
+        return Err(out_of_range("recycle.jitter", policy.jitter, 0.0, 1.0));
+    }
+    in_range("recycle.samples", policy.samples, 1, u32::MAX)?;
+    in_range("recycle.at_once", policy.at_once, 1, u32::MAX)?;
+    in_range("max_jobs", policy.max_jobs.unwrap_or(1), 1, u64::MAX)?;
+    in_range("recycle_above", policy.above_bytes.unwrap_or(1), 1, u64::MAX)?;
+    in_range("kill_above", policy.kill_above_bytes.unwrap_or(1), 1, u64::MAX)?;
+    let least = Duration::from_millis(1);
+    in_range("max_age", policy.max_age.unwrap_or(least), least, Duration::MAX)?;
+    in_range("idle_timeout", policy.idle_timeout.unwrap_or(least), least, Duration::MAX)?;
+    if policy.idle_timeout.is_some() {
+        in_range("min_workers", policy.min_workers, 0, workers)?;
+    }
+    match (policy.above_bytes, policy.kill_above_bytes) {
+        (Some(above), Some(kill)) if kill < above => {
+            let reason = format!("a worker cannot be killed above {kill} bytes and recycled above {above}");
+            Err(ConfigError::Contradiction { reason })
+        }
+        (Some(_) | None, _) => Ok(()),
+    }
 }
 
 pub(crate) fn in_range<T: PartialOrd + std::fmt::Debug>(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ganger_protocol::{Epoch, Generation, Ordinal};
 
-use super::{Event, GroupIndex, JobKey, Outcome, WorkerKey};
+use super::{Edition, Event, GroupIndex, JobKey, Outcome, RolloutStatus, WorkerKey};
 
 /// One thing to do. They are done in order.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub enum Action<T> {
         slot: u32,
         /// Its name.
         name: Arc<str>,
+        /// Which of the group's programs it runs.
+        edition: Edition,
     },
     /// Append a request to the worker's outbox. The job's ticket is at [`Scheduler::ticket`](super::Scheduler::ticket).
     Send {
@@ -75,6 +77,13 @@ pub enum Action<T> {
         group: GroupIndex,
         /// `Some`: refuse with this reason.
         refuse: Option<Arc<str>>,
+    },
+    /// Tell the owner of a rollout how far it has come.
+    Rollout {
+        /// Its group.
+        group: GroupIndex,
+        /// How far.
+        status: RolloutStatus,
     },
     /// Tell the subscribers.
     Tell(Event),

@@ -1,7 +1,7 @@
 //! What must hold between any two inputs. The simulator asks after every step; it costs time in proportion to
 //! everything.
 
-use super::group::Group;
+use super::group::{Group, Place};
 use super::job::Phase;
 use super::worker::Worker;
 use super::{JobKey, Scheduler, Ticket, WorkerKey};
@@ -84,7 +84,11 @@ impl<T: Ticket> Scheduler<T> {
                 group.waiting
             ));
         }
-        let occupied = group.slots.iter().filter_map(|place| place.occupant);
+        let is_own = |place: &Place| place.succession.is_some() && place.occupant == place.next();
+        if group.slots.iter().any(is_own) {
+            return Err(String::from("somebody is its own successor"));
+        }
+        let occupied = group.slots.iter().flat_map(|place| place.occupant.into_iter().chain(place.next()));
         match occupied.into_iter().find(|key| self.workers.get(*key).is_none()) {
             Some(key) => Err(format!("a slot is held by {key:?}, which is gone")),
             None => Ok(()),

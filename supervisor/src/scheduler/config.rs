@@ -73,6 +73,8 @@ pub struct GroupConfig {
     pub restart: RestartPolicy,
     /// When a job that keeps killing workers is given up.
     pub poison: PoisonPolicy,
+    /// When workers that are well are replaced, or sent away.
+    pub recycle: RecyclePolicy,
 }
 
 impl GroupConfig {
@@ -98,6 +100,7 @@ impl GroupConfig {
             missing_after: Duration::from_secs(10),
             restart: RestartPolicy::default(),
             poison: PoisonPolicy::default(),
+            recycle: RecyclePolicy::default(),
         }
     }
 }
@@ -239,6 +242,87 @@ pub struct PoisonPolicy {
 impl Default for PoisonPolicy {
     fn default() -> PoisonPolicy {
         PoisonPolicy { deaths: 3, losses: 8 }
+    }
+}
+
+/// When workers that are well are replaced before they do harm, or sent away because nobody needs them.
+///
+/// All limits are off by default. They are looked at every [`sample_every`](crate::Builder::sample_every). A worker that
+/// is over one of them is replaced first: its successor is started beside it, must say ready and stay well for
+/// [`min_uptime`](RecyclePolicy::min_uptime), and only then the old one finishes what it holds and leaves. No job is lost
+/// by that, but by [`kill_above_bytes`](RecyclePolicy::kill_above_bytes) and a [`grace`](RecyclePolicy::grace) that is
+/// shorter than a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecyclePolicy {
+    /// Resident memory above which a worker is replaced, in bytes, once `samples` looks in a row have found it there.
+    /// Default none.
+    pub above_bytes: Option<u64>,
+    /// How many looks in a row. Default 3; at least 1.
+    pub samples: u32,
+    /// Resident memory above which a worker is killed at the first look, in bytes. What it had started is lost with it, or
+    /// retried; it counts as an unexpected exit, of the jobs' if any was running. Default none.
+    pub kill_above_bytes: Option<u64>,
+    /// Answers after which a worker is replaced. It goes on answering until its successor takes over. Default none.
+    pub max_jobs: Option<u64>,
+    /// The age at which a worker is replaced. Default none.
+    pub max_age: Option<Duration>,
+    /// When for so long some workers were never needed, they leave; when jobs wait for a place, they come back at once.
+    /// Default none.
+    pub idle_timeout: Option<Duration>,
+    /// How many workers an idle group keeps. With 0 the first job after a pause waits for a process to start. Default 1.
+    pub min_workers: u32,
+    /// By how much each worker's own limits for memory, jobs and age lie below those above: drawn at its birth, at most
+    /// this share, so that workers which were born together do not leave together. Default 0.2.
+    pub jitter: f64,
+    /// How many workers of the group may have a successor beside them at a time. Default 1; at least 1.
+    pub at_once: u32,
+    /// How long a successor must have been ready before it takes over. Default 1 s.
+    pub min_uptime: Duration,
+    /// How long the old worker has for what it holds, before the kill ladder. Default as long as it takes.
+    pub grace: Duration,
+}
+
+impl Default for RecyclePolicy {
+    fn default() -> RecyclePolicy {
+        RecyclePolicy {
+            above_bytes: None,
+            samples: 3,
+            kill_above_bytes: None,
+            max_jobs: None,
+            max_age: None,
+            idle_timeout: None,
+            min_workers: 1,
+            jitter: 0.2,
+            at_once: 1,
+            min_uptime: Duration::from_secs(1),
+            grace: Duration::MAX,
+        }
+    }
+}
+
+impl RecyclePolicy {
+    /// Whether workers can be worn at all.
+    pub(super) fn wears(&self) -> bool {
+        self.above_bytes.is_some() || self.max_jobs.is_some() || self.max_age.is_some()
+    }
+}
+
+/// How a rollout is to go about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RolloutTerms {
+    /// How many workers may have a successor beside them at a time. Default 1; at least 1.
+    pub batch: u32,
+    /// How long a successor must have been ready before it takes over. Default 1 s.
+    pub min_uptime: Duration,
+    /// How long each old worker has for what it holds, before the kill ladder. Default as long as it takes.
+    pub grace: Duration,
+    /// How many new workers may fail before it is given up. Default 2.
+    pub max_failures: u32,
+}
+
+impl Default for RolloutTerms {
+    fn default() -> RolloutTerms {
+        RolloutTerms { batch: 1, min_uptime: Duration::from_secs(1), grace: Duration::MAX, max_failures: 2 }
     }
 }
 

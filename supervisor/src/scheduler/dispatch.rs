@@ -34,8 +34,9 @@ impl<T: Ticket> Scheduler<T> {
             self.gather(index, &mut scratch);
             self.fill_slots(index, &mut scratch);
             self.scratch = scratch;
-            self.send_ahead(index);
         }
+        self.wake_resting(index);
+        self.send_ahead(index);
         self.watch_windows(index);
     }
 

@@ -178,15 +178,18 @@ impl<T: Ticket> Scheduler<T> {
                 Event::WorkerCrashed { report }
             }
         });
+        // A program that does not survive its first job is not to be rolled out, whatever the job's part in that.
+        let is_novice = worker.done + worker.failed == 0 && self.is_of_roll(group, worker.edition);
         let blame = match &worker.killed {
             _ if !death.is_proven => Blame::Unkillable,
+            Some(KillCause::OverMemory { .. }) if was_running && !is_novice => Blame::Job,
             Some(cause) => blame_of(cause),
             None if is_leaving => Blame::Nobody,
-            None if was_running => Blame::Job,
+            None if was_running && !is_novice => Blame::Job,
             None => Blame::Worker,
         };
         let end = death.report.to_string();
-        if worker.pid.is_some() && self.rests(group, worker.slot) {
+        if worker.pid.is_some() && self.has_slot(key, worker) && self.rests(group, worker.slot) {
             self.lay_down(key, group, worker.slot, blame, &end);
         } else {
             self.free_slot(key, group, worker.slot, blame, &end);
@@ -222,6 +225,7 @@ pub(super) fn blame_of(cause: &KillCause) -> Blame {
         KillCause::NotReady | KillCause::Silent | KillCause::Violation(_) | KillCause::LinkClosed => {
             Blame::Worker
         }
+        KillCause::OverMemory { .. } => Blame::Worker,
         KillCause::WrongVersion(_) => Blame::Program,
         KillCause::TimedOut(_) | KillCause::Cancelled(_) | KillCause::Overstayed | KillCause::HardKill => {
             Blame::Nobody
@@ -238,6 +242,7 @@ fn culprit_of(killed: Option<&KillCause>) -> Option<JobId> {
         | KillCause::Violation(_)
         | KillCause::LinkClosed
         | KillCause::Overstayed
+        | KillCause::OverMemory { .. }
         | KillCause::HardKill => None,
     }
 }

@@ -5,16 +5,29 @@ use std::sync::Arc;
 
 use ganger_protocol::Time;
 
+use super::idle::Lull;
 use super::queue::Queue;
+use super::replace::Succession;
+use super::rollout::Roll;
 use super::stats::{Latency, Rate};
 use super::timers::TimerId;
-use super::{JobKey, Outcome, WorkerKey};
+use super::{Edition, JobKey, Outcome, Recycled, RolloutTerms, WorkerKey};
 
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) name: Arc<str>,
     /// How many workers are wanted.
     pub(super) wanted: u32,
+    /// How many of them are not needed for now.
+    pub(super) resting: u32,
+    pub(super) lull: Option<Lull>,
+    /// The program that its workers run, but for a rollout that is on its way.
+    pub(super) edition: Edition,
+    /// The last one that there was a request for.
+    pub(super) last_edition: Edition,
+    pub(super) roll: Option<Box<Roll>>,
+    /// The rollout after that.
+    pub(super) next_roll: Option<(Edition, RolloutTerms)>,
     pub(super) slots: Vec<Place>,
     /// Its workers, those on their way out included.
     pub(super) members: Vec<WorkerKey>,
@@ -50,6 +63,7 @@ pub(super) struct Group {
     pub(super) failed: u64,
     pub(super) stale_answers: u64,
     pub(super) restarts: u64,
+    pub(super) recycled: Recycled,
     pub(super) rate: Rate,
     pub(super) queue_time: Latency,
     pub(super) run_time: Latency,
@@ -68,6 +82,16 @@ pub(super) struct Place {
     /// How its last worker ended, if that was unexpected.
     pub(super) last_end: Option<Arc<str>>,
     pub(super) revival: Revival,
+    /// Which program runs here: the last that has shown here that it works, or that it was filled with.
+    pub(super) edition: Edition,
+    /// The next worker, beside the occupant.
+    pub(super) succession: Option<Succession>,
+    /// Whoever was here before, and may still be on its way out.
+    pub(super) predecessor: Option<WorkerKey>,
+    /// Successors that failed, in a row.
+    pub(super) trials_failed: u32,
+    /// When there may be another successor.
+    pub(super) trial_due: Time,
 }
 
 /// What an empty slot of a group waits for whose workers are revived by command.
@@ -83,8 +107,20 @@ pub(super) enum Revival {
 
 impl Place {
     /// A place that never had a worker.
-    pub(super) fn new(now: Time) -> Place {
-        Place { occupant: None, failures: 0, due: now, filled: 0, last_end: None, revival: Revival::Unneeded }
+    pub(super) fn new(edition: Edition, now: Time) -> Place {
+        Place {
+            occupant: None,
+            failures: 0,
+            due: now,
+            filled: 0,
+            last_end: None,
+            revival: Revival::Unneeded,
+            edition,
+            succession: None,
+            predecessor: None,
+            trials_failed: 0,
+            trial_due: now,
+        }
     }
 
     /// How its worker ended, if it stays empty until a command.
@@ -93,6 +129,15 @@ impl Place {
             Revival::Awaited(end) => Some(end),
             Revival::Unneeded | Revival::Called => None,
         }
+    }
+
+    /// The next worker.
+    pub(super) fn next(&self) -> Option<WorkerKey> {
+        self.succession.as_ref().map(|succession| succession.worker)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.occupant.is_none() && self.succession.is_none()
     }
 }
 
@@ -123,6 +168,12 @@ impl Group {
         Group {
             name,
             wanted,
+            resting: 0,
+            lull: None,
+            edition: Edition::default(),
+            last_edition: Edition::default(),
+            roll: None,
+            next_roll: None,
             slots: Vec::new(),
             members: Vec::new(),
             queue: Queue::new(),
@@ -144,6 +195,7 @@ impl Group {
             failed: 0,
             stale_answers: 0,
             restarts: 0,
+            recycled: Recycled::default(),
             rate: Rate::new(now),
             queue_time: Latency::default(),
             run_time: Latency::default(),

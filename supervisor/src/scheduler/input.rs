@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ganger_protocol::{Epoch, Failure, JobId, Mark, Ordinal, Slot, Vitals};
 
-use super::{Exit, GroupIndex, JobKey, JobOptions, WorkerKey};
+use super::{Edition, Exit, GroupIndex, JobKey, JobOptions, WorkerKey};
 
 /// What the scheduler carries for a job's owner and gives back when the job ends.
 pub trait Ticket {
@@ -33,6 +33,13 @@ pub enum Input {
         group: GroupIndex,
         /// Its place.
         slot: u32,
+    },
+    /// The owner wants a rollout no longer; one that is over is left alone.
+    CancelRollout {
+        /// Its group.
+        group: GroupIndex,
+        /// Its number.
+        edition: Edition,
     },
     /// The owner wants one worker to leave: drained for `grace`, then the kill ladder. It is replaced if its group
     /// replaces its workers.

@@ -21,9 +21,11 @@ mod clock;
 mod config;
 mod dispatch;
 mod due;
+mod edition;
 mod exit;
 mod group;
 mod hand;
+mod idle;
 mod input;
 mod job;
 mod jobs;
@@ -32,8 +34,11 @@ mod outcome;
 mod pick;
 mod pool;
 mod queue;
+mod recycle;
+mod replace;
 mod restart;
 mod revive;
+mod rollout;
 mod show;
 mod shutdown;
 mod silence;
@@ -53,15 +58,18 @@ use ganger_protocol::{JobId, Time};
 pub use action::Action;
 pub use config::{
     Config, CustomPick, GroupConfig, GroupIndex, JobOptions, MAX_PREFETCH, OnTimeout, Pick, PoisonPolicy,
-    RestartPolicy, RetryOn, Revive,
+    RecyclePolicy, RestartPolicy, RetryOn, Revive, RolloutTerms,
 };
 pub use dispatch::{Explanation, Standing};
+pub use edition::Edition;
 pub use input::{Backlog, Input, Reply, SpawnFailure, Ticket};
 pub use outcome::{
     AttemptInfo, Clock, CrashReport, Exit, ExitStatus, KillCause, Outcome, Started, WorkerLost,
 };
 pub use pick::Candidate;
+pub use recycle::{RecycleCause, Recycled};
 pub use revive::Standstill;
+pub use rollout::{RolloutAbort, RolloutPhase, RolloutStatus};
 pub use slab::Key;
 pub use snapshot::{DownWorker, GroupSnapshot, Snapshot, Unrouted, WorkerSnapshot, WorkerStatus};
 pub use stats::Latency;
@@ -165,6 +173,7 @@ impl<T: Ticket> Scheduler<T> {
             Input::Cancel(key) => self.cancel(key),
             Input::Resize { group, workers } => self.resize(group, workers),
             Input::Revive { group, slot } => self.revive(group, slot),
+            Input::CancelRollout { group, edition } => self.cancel_roll(group, edition),
             Input::ShutdownWorker { worker, grace } => self.drain(worker, self.now + grace),
             Input::SoftKill { deadline, backlog } => self.soft_kill(deadline, backlog),
             Input::HardKill => self.hard_kill(),
@@ -260,6 +269,7 @@ impl<T: Ticket> Scheduler<T> {
     fn resize(&mut self, index: GroupIndex, workers: u32) {
         let Some(group) = self.groups.get_mut(usize::from(index.0)) else { return };
         let before = std::mem::replace(&mut group.wanted, workers);
+        (group.resting, group.lull) = (0, None);
         group.unsettle();
         self.call_back(index, before);
         self.note_online();
@@ -271,8 +281,9 @@ impl<T: Ticket> Scheduler<T> {
             key.and_then(|key| self.workers.get(key)).is_some_and(|worker| worker.ready_since.is_some())
         };
         let is_online = |group: &Group| {
-            group.slots.len() >= group.wanted as usize
-                && group.slots.iter().take(group.wanted as usize).all(|place| is_ready(place.occupant))
+            let target = group.wanted.saturating_sub(group.resting) as usize;
+            group.slots.len() >= target
+                && group.slots.iter().take(target).all(|place| is_ready(place.occupant))
         };
         if !self.is_online && self.groups.iter().all(is_online) {
             self.is_online = true;
@@ -289,6 +300,7 @@ impl<T: Ticket> Scheduler<T> {
 
     fn sample_all(&mut self) {
         self.sampling_timer = TimerId::UNSET;
+        self.look_for_idle();
         for key in self.workers.keys() {
             let is_alive = |worker: &Worker| worker.pid.is_some() && worker.ended.is_none();
             if self.workers.get(key).is_some_and(is_alive) {

@@ -202,6 +202,13 @@ pub enum KillCause {
     LinkClosed,
     /// It did not leave in time when asked to.
     Overstayed,
+    /// It used more memory than its group allows.
+    OverMemory {
+        /// Its resident memory, in bytes.
+        rss_bytes: u64,
+        /// What is allowed, in bytes.
+        limit_bytes: u64,
+    },
     /// Everything was to end at once.
     HardKill,
 }
@@ -220,6 +227,9 @@ impl fmt::Display for KillCause {
             KillCause::Violation(reason) => write!(f, "it broke the protocol: {reason}"),
             KillCause::LinkClosed => f.write_str("it closed its link and lived on"),
             KillCause::Overstayed => f.write_str("it did not leave in time when asked to"),
+            KillCause::OverMemory { rss_bytes, limit_bytes } => {
+                write!(f, "it used {rss_bytes} bytes of memory, and kill_above is {limit_bytes}")
+            }
             KillCause::HardKill => f.write_str("the supervisor ended everything at once"),
         }
     }

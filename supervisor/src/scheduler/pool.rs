@@ -41,6 +41,7 @@ impl<T: Ticket> Scheduler<T> {
             Input::Cancel(_)
             | Input::Resize { .. }
             | Input::Revive { .. }
+            | Input::CancelRollout { .. }
             | Input::ShutdownWorker { .. }
             | Input::SoftKill { .. }
             | Input::HardKill

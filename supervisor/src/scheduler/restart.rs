@@ -10,34 +10,43 @@ use super::exit::{Blame, blame_of};
 use super::group::{Cure, Degraded, Place, Revival};
 use super::job::jittered;
 use super::ladder::Step;
+use super::recycle::Wear;
 use super::worker::Worker;
 use super::{
-    Action, Event, GroupIndex, KillCause, RestartPolicy, Scheduler, SpawnFailure, Ticket, TimerKey, WorkerKey,
+    Action, Edition, Event, GroupIndex, KillCause, RestartPolicy, RolloutAbort, Scheduler, SpawnFailure,
+    Ticket, TimerKey, WorkerKey,
 };
 
 impl<T: Ticket> Scheduler<T> {
     /// Brings the group's workers to the number wanted.
     pub(super) fn reconcile(&mut self, index: GroupIndex) {
+        self.advance_roll(index);
         let target = self.target(index);
         self.drain_surplus(index, target);
         self.heal_if_complete(index, target);
         self.note_all_down(index, target);
-        let due = (0..target).filter_map(|slot| self.fill(index, slot)).min();
+        let filled = (0..target).filter_map(|slot| self.fill(index, slot)).min();
+        let replaced = self.replace(index, target);
+        self.note_roll(index, target);
+        let due = filled.into_iter().chain(replaced).min();
         let group = &mut self.groups[usize::from(index.0)];
         self.timers.set(&mut group.timer, due.unwrap_or(Time::NEVER), TimerKey::Group(index));
     }
 
-    fn target(&self, index: GroupIndex) -> u32 {
-        if self.wants_workers() { self.groups[usize::from(index.0)].wanted } else { 0 }
+    /// How many workers there should be now.
+    pub(super) fn target(&self, index: GroupIndex) -> u32 {
+        let group = &self.groups[usize::from(index.0)];
+        if self.wants_workers() { group.wanted.saturating_sub(group.resting) } else { 0 }
     }
 
     fn drain_surplus(&mut self, index: GroupIndex, target: u32) {
+        for slot in target as usize..self.groups[usize::from(index.0)].slots.len() {
+            self.withdraw(index, slot as u32);
+        }
         let group = &mut self.groups[usize::from(index.0)];
         let surplus: Vec<WorkerKey> =
             group.slots.iter().skip(target as usize).filter_map(|place| place.occupant).collect();
-        while group.slots.len() > target as usize
-            && group.slots.last().is_some_and(|place| place.occupant.is_none())
-        {
+        while group.slots.len() > target as usize && group.slots.last().is_some_and(Place::is_empty) {
             group.slots.pop();
         }
         let deadline = self.leaving_deadline();
@@ -51,18 +60,19 @@ impl<T: Ticket> Scheduler<T> {
         let now = self.now;
         let group = &mut self.groups[usize::from(index.0)];
         while group.slots.len() <= slot as usize {
-            group.slots.push(Place::new(now));
+            group.slots.push(Place::new(group.edition, now));
         }
         let place = &group.slots[slot as usize];
-        if place.occupant.is_some() || place.awaits_revival().is_some() {
+        if place.occupant.is_some() || place.awaits_revival().is_some() || self.adopt_successor(index, slot) {
             return None;
         }
+        let group = &self.groups[usize::from(index.0)];
         if group.is_out_of_places() {
             self.give_up_places(index);
             return None;
         }
         let due = match &group.degraded {
-            None | Some(Degraded { cure: Cure::Revival, .. }) => place.due,
+            None | Some(Degraded { cure: Cure::Revival, .. }) => group.slots[slot as usize].due,
             Some(Degraded { probe: Some(_), .. }) => return None,
             Some(Degraded { probe_at, .. }) => *probe_at,
         };
@@ -90,24 +100,36 @@ impl<T: Ticket> Scheduler<T> {
     }
 
     fn spawn(&mut self, index: GroupIndex, slot: u32) {
+        let edition = self.edition_to_fill(index, slot);
+        let worker = self.order(index, slot, edition);
         let group = &mut self.groups[usize::from(index.0)];
-        let name = self.config.groups[usize::from(index.0)].name_of(slot);
-        let worker = self.workers.insert(Worker::new(index, slot, Arc::clone(&name), self.now));
         let place = &mut group.slots[slot as usize];
-        place.occupant = Some(worker);
+        (place.occupant, place.edition) = (Some(worker), edition);
         group.restarts += u64::from(place.filled > 0);
         place.filled += 1;
         place.revival = Revival::Unneeded;
-        group.members.push(worker);
         if let Some(degraded) = &mut group.degraded {
             degraded.probe = Some(worker);
         }
-        self.act(Action::Spawn { worker, group: index, slot, name });
+    }
+
+    /// A new worker for a slot.
+    pub(super) fn order(&mut self, index: GroupIndex, slot: u32, edition: Edition) -> WorkerKey {
+        let group = &mut self.groups[usize::from(index.0)];
+        let name = self.config.groups[usize::from(index.0)].name_of(slot);
+        let mut worker = Worker::new(index, slot, edition, Arc::clone(&name), self.now);
+        let policy = &self.config.groups[usize::from(index.0)].recycle;
+        worker.wear = Wear::draw(policy, self.now, &mut self.random);
+        let worker = self.workers.insert(worker);
+        group.members.push(worker);
+        self.act(Action::Spawn { worker, group: index, slot, name, edition });
         self.arm_worker(worker);
+        worker
     }
 
     /// No process could be started.
     pub(super) fn on_spawn_failed(&mut self, key: WorkerKey, error: SpawnFailure) {
+        let is_on_trial = self.is_on_trial(key);
         let Some(mut worker) = self.workers.remove(key) else { return };
         self.timers.clear(&mut worker.timer);
         self.act(Action::Bury(key));
@@ -123,16 +145,27 @@ impl<T: Ticket> Scheduler<T> {
         };
         self.free_slot(key, worker.group, worker.slot, blame, &reason);
         if is_permanent {
-            self.degrade(worker.group, reason, Cure::Ready);
+            self.give_up_program(worker.group, worker.edition, is_on_trial, reason);
+        }
+    }
+
+    /// A worker's program cannot be run. That of a rollout is taken back; that of a group degrades it.
+    fn give_up_program(&mut self, index: GroupIndex, edition: Edition, is_on_trial: bool, reason: Arc<str>) {
+        if self.is_of_roll(index, edition) {
+            self.abort_roll(index, RolloutAbort::Program(reason));
+        } else if !is_on_trial {
+            self.degrade(index, reason, Cure::Ready);
         }
     }
 
     pub(super) fn on_wrong_version(&mut self, key: WorkerKey, version: u16) {
-        let Some(group) = self.workers.get(key).map(|worker| worker.group) else { return };
+        let is_on_trial = self.is_on_trial(key);
+        let Some(worker) = self.workers.get(key) else { return };
+        let (group, edition) = (worker.group, worker.edition);
         let cause = KillCause::WrongVersion(version);
         let reason = cause.to_string();
         self.stop(key, cause, Step::Kill);
-        self.degrade(group, reason.into(), Cure::Ready);
+        self.give_up_program(group, edition, is_on_trial, reason.into());
     }
 
     /// The slot of a worker that is gone: when may it be filled again?
@@ -147,10 +180,18 @@ impl<T: Ticket> Scheduler<T> {
         let policy = self.config.groups[usize::from(index.0)].restart.clone();
         self.part(key, index, blame);
         let group = &mut self.groups[usize::from(index.0)];
-        let Some(place) = group.slots.get_mut(slot as usize).filter(|place| place.occupant == Some(key))
-        else {
+        let Some(place) = group.slots.get_mut(slot as usize) else {
+            group.written_off += u32::from(blame == Blame::Unkillable);
             return;
         };
+        if place.succession.as_ref().is_some_and(|succession| succession.worker == key) {
+            return self.successor_ended(index, slot, blame, end);
+        }
+        if place.occupant != Some(key) {
+            // It had been replaced, or withdrawn.
+            group.written_off += u32::from(blame == Blame::Unkillable);
+            return;
+        }
         place.occupant = None;
         place.due = self.now;
         let is_fault = match blame {
@@ -193,6 +234,12 @@ impl<T: Ticket> Scheduler<T> {
         }
     }
 
+    /// Whether the slot runs a program that is being rolled out: what happens there is the rollout's business.
+    fn is_slot_of_roll(&self, index: GroupIndex, slot: u32) -> bool {
+        let place = self.groups[usize::from(index.0)].slots.get(slot as usize);
+        place.is_some_and(|place| self.is_of_roll(index, place.edition))
+    }
+
     /// An unexpected exit: back off, and degrade when there were too many.
     fn note_fault(&mut self, index: GroupIndex, slot: u32, policy: &RestartPolicy, end: &str) {
         let now = self.now;
@@ -201,6 +248,10 @@ impl<T: Ticket> Scheduler<T> {
         place.failures += 1;
         let delay = restart_delay(policy, place.failures, &mut self.random);
         place.due = now + delay;
+        if self.is_slot_of_roll(index, slot) {
+            return self.note_roll_failure(index, end);
+        }
+        let group = &mut self.groups[usize::from(index.0)];
         group.exits.push_back(now);
         while group.exits.front().is_some_and(|at| now.since(*at) > policy.window) {
             group.exits.pop_front();
@@ -268,7 +319,7 @@ impl<T: Ticket> Scheduler<T> {
         let (index, slot) = (worker.group, worker.slot);
         let group = &mut self.groups[usize::from(index.0)];
         group.unsettle();
-        if let Some(place) = group.slots.get_mut(slot as usize) {
+        if let Some(place) = group.slots.get_mut(slot as usize).filter(|place| place.occupant == Some(key)) {
             place.failures = 0;
         }
         if group.degraded.as_ref().is_some_and(|degraded| degraded.probe == Some(key)) {
@@ -327,7 +378,7 @@ impl<T: Ticket> Scheduler<T> {
 }
 
 /// None for the first in a row, then doubling, capped, with jitter.
-fn restart_delay(policy: &RestartPolicy, failures: u32, random: &mut fastrand::Rng) -> Duration {
+pub(super) fn restart_delay(policy: &RestartPolicy, failures: u32, random: &mut fastrand::Rng) -> Duration {
     let Some(doublings) = failures.checked_sub(2) else { return Duration::ZERO };
     let delay = policy.backoff.saturating_mul(1 << doublings.min(30));
     jittered(delay.min(policy.backoff_max), policy.jitter, random)

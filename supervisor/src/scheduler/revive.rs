@@ -78,7 +78,7 @@ impl<T: Ticket> Scheduler<T> {
             group.slots.get(slot as usize).is_some_and(|place| matches!(place.revival, Revival::Called));
         match self.config.groups[usize::from(index.0)].revive {
             Revive::Always => false,
-            Revive::ByCommand => self.wants_workers() && slot < group.wanted && !is_called,
+            Revive::ByCommand => slot < self.target(index) && !is_called,
         }
     }
 

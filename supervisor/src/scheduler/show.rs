@@ -18,11 +18,18 @@ impl<T: Ticket> Scheduler<T> {
         }
     }
 
-    /// The worker with this name that came last; an earlier one may still be on its way out.
+    /// The worker with this name that has its slot, or, if there is none, the one that came last. There may be more: an
+    /// earlier one on its way out, and one that is to take over.
     #[must_use]
     pub fn worker(&self, name: &str) -> Option<WorkerKey> {
         let named = self.workers.iter().filter(|(_, worker)| &*worker.name == name);
-        named.max_by_key(|(_, worker)| worker.born).map(|(key, _)| key)
+        named.max_by_key(|(key, worker)| (self.has_slot(*key, worker), worker.born)).map(|(key, _)| key)
+    }
+
+    /// Whether its slot is its own: it has not been replaced, and is not to replace another.
+    pub(super) fn has_slot(&self, key: WorkerKey, worker: &Worker) -> bool {
+        let place = self.groups[usize::from(worker.group.0)].slots.get(worker.slot as usize);
+        place.is_some_and(|place| place.occupant == Some(key))
     }
 
     /// All workers that are not gone.
@@ -55,6 +62,10 @@ impl<T: Ticket> Scheduler<T> {
             failed: group.failed,
             stale_answers: group.stale_answers,
             restarts: group.restarts,
+            resting: group.resting,
+            recycled: group.recycled,
+            edition: group.edition.0,
+            rollout: group.roll.as_ref().and_then(|roll| roll.told.clone()),
             rate: group.rate.per_second(self.now),
             queue_time: group.queue_time.clone(),
             run_time: group.run_time.clone(),
@@ -87,6 +98,7 @@ impl<T: Ticket> Scheduler<T> {
             name: Arc::clone(&worker.name),
             group: Arc::clone(&group.name),
             slot: worker.slot,
+            edition: worker.edition.0,
             pid: worker.pid,
             status: worker.status(),
             unrouted: worker.unrouted(self.now),

@@ -21,6 +21,8 @@ impl<T: Ticket> Scheduler<T> {
             worker.beat_seen = now;
         }
         worker.vitals = vitals;
+        self.judge_wear(key, rss_bytes);
+        let Some(worker) = self.workers.get_mut(key) else { return };
         let config = &self.config.groups[usize::from(worker.group.0)];
         let silent = now.since(worker.beat_seen);
         let healthy = worker.ready_since.is_some_and(|at| now.since(at) >= config.restart.healthy_after);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stats::Latency;
+use super::{Recycled, RolloutStatus};
 
 /// The whole supervisor at one moment.
 #[derive(Clone, Debug)]
@@ -39,6 +40,14 @@ pub struct GroupSnapshot {
     pub stale_answers: u64,
     /// Workers replaced.
     pub restarts: u64,
+    /// Workers that are not needed for now, of those wanted.
+    pub resting: u32,
+    /// Workers replaced, or sent away, although they were well.
+    pub recycled: Recycled,
+    /// Which program its workers run: 0 at first; each rollout that goes through has a higher one.
+    pub edition: u32,
+    /// The rollout that is on its way, as it was told last.
+    pub rollout: Option<RolloutStatus>,
     /// Jobs answered a second, over the last ten.
     pub rate: f64,
     /// From enqueue to send.
@@ -71,6 +80,8 @@ pub struct WorkerSnapshot {
     pub group: Arc<str>,
     /// Its place in the group.
     pub slot: u32,
+    /// Which of the group's programs it runs.
+    pub edition: u32,
     /// Its process id, once it has one.
     pub pid: Option<u32>,
     /// What it is doing.

@@ -21,14 +21,16 @@ use ganger_protocol::{Generation, Ordinal, Slot, Time, Vitals};
 
 use super::hand::Hand;
 use super::pick::Candidate;
+use super::recycle::Wear;
 use super::timers::TimerId;
-use super::{Exit, GroupIndex, KillCause, Unrouted, WorkerStatus};
+use super::{Edition, Exit, GroupIndex, KillCause, Unrouted, WorkerStatus};
 
 /// One worker, from the decision to start it until nothing of it is left.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) group: GroupIndex,
     pub(super) slot: u32,
+    pub(super) edition: Edition,
     pub(super) name: Arc<str>,
     pub(super) pid: Option<u32>,
     pub(super) state: State,
@@ -66,6 +68,8 @@ pub(super) struct Worker {
     pub(super) done: u64,
     pub(super) failed: u64,
     pub(super) last_error: Option<Arc<str>>,
+    /// Its limits, if its group has any.
+    pub(super) wear: Option<Box<Wear>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,10 +128,11 @@ pub(super) struct Ended {
 }
 
 impl Worker {
-    pub(super) fn new(group: GroupIndex, slot: u32, name: Arc<str>, now: Time) -> Worker {
+    pub(super) fn new(group: GroupIndex, slot: u32, edition: Edition, name: Arc<str>, now: Time) -> Worker {
         Worker {
             group,
             slot,
+            edition,
             name,
             pid: None,
             state: State::Spawning,
@@ -156,6 +161,7 @@ impl Worker {
             done: 0,
             failed: 0,
             last_error: None,
+            wear: None,
         }
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use ganger_protocol::Time;
 use parking_lot::{Condvar, Mutex};
 
+use crate::scheduler::{Edition, RolloutStatus};
+
 /// A value that callers wait on until it is as they want it.
 #[derive(Default)]
 struct Latch<T> {
@@ -122,6 +124,52 @@ impl StopLatch {
     pub(crate) fn wait(&self, timeout: Option<Duration>, from_courier: bool) -> bool {
         let wanted = if from_courier { Life::LoopEnded } else { Life::Over };
         self.0.wait(timeout, |life| *life >= wanted) >= wanted
+    }
+}
+
+/// How far a rollout has come. Set by the loop, waited on by whoever asked for it.
+#[derive(Default)]
+pub(crate) struct RolloutLatch(Latch<Option<Told>>);
+
+#[derive(Clone, Debug)]
+enum Told {
+    Status(RolloutStatus),
+    /// The loop has ended; what was told last.
+    Stopped(Option<RolloutStatus>),
+}
+
+impl RolloutLatch {
+    pub(crate) fn tell(&self, status: &RolloutStatus) {
+        self.0.update(|value| *value = Some(Told::Status(status.clone())));
+    }
+
+    /// Nothing will be told any more: what is not over never will be.
+    pub(crate) fn stopped(&self) {
+        self.0.update(|value| match value.take() {
+            Some(Told::Status(status)) if status.is_over() => *value = Some(Told::Status(status)),
+            Some(Told::Status(status)) => *value = Some(Told::Stopped(Some(status))),
+            Some(Told::Stopped(_)) | None => *value = Some(Told::Stopped(None)),
+        });
+    }
+
+    pub(crate) fn status(&self) -> RolloutStatus {
+        match self.0.wait(Some(Duration::ZERO), |_| true) {
+            Some(Told::Status(status) | Told::Stopped(Some(status))) => status,
+            Some(Told::Stopped(None)) | None => RolloutStatus::waiting(Edition::default()),
+        }
+    }
+
+    /// Waits until it is over, or not longer than `timeout`; `None` when it never will be.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Option<RolloutStatus> {
+        let is_over = |value: &Option<Told>| match value {
+            Some(Told::Status(status)) => status.is_over(),
+            Some(Told::Stopped(_)) => true,
+            None => false,
+        };
+        match self.0.wait(timeout, is_over) {
+            Some(Told::Stopped(_)) => None,
+            Some(Told::Status(_)) | None => Some(self.status()),
+        }
     }
 }
 

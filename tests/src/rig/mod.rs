@@ -307,6 +307,7 @@ impl Rig {
             | Action::WarnHardKill(_)
             | Action::Terminate(_)
             | Action::Admission { .. }
+            | Action::Rollout { .. }
             | Action::Tell(_) => {}
         }
     }

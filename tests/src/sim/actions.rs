@@ -48,7 +48,7 @@ impl World {
 
     fn perform(&mut self, action: Action<Ticket>) {
         match action {
-            Action::Spawn { worker, group, slot, name } => self.order(worker, group, slot, name),
+            Action::Spawn { worker, group, slot, name, edition: _ } => self.order(worker, group, slot, name),
             Action::Send { worker, job, ordinal, generation, epoch, attempt } => {
                 self.send(worker, job, ordinal, generation, epoch, attempt);
             }
@@ -66,6 +66,7 @@ impl World {
             Action::Admission { group, refuse } => {
                 self.note_admission(usize::from(group.0), refuse.is_some());
             }
+            Action::Rollout { .. } => {}
             Action::Tell(event) => self.note_event(&event),
             Action::Stopped => self.note_stopped(),
         }

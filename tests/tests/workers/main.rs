@@ -8,4 +8,5 @@ mod library;
 mod output;
 mod resizing;
 mod revival;
+mod rollouts;
 mod status;
