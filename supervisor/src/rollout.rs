@@ -164,14 +164,14 @@ impl Supervisor {
     /// may not be executed, [`RolloutError::Stopped`].
     pub fn rollout(&self, rollout: Rollout) -> Result<RolloutTicket, RolloutError> {
         let terms = rollout.checked()?;
-        let name = &rollout.group;
-        let group = self.rollout_group(name)?;
-        let program = rollout.program.as_ref().map(|program| hold(name, program)).transpose()?;
+        let Rollout { group: name, program, .. } = rollout;
+        let group = self.rollout_group(&name)?;
+        let program = program.map(|program| hold(&name, &program)).transpose()?;
         let latch = Arc::new(RolloutLatch::default());
         let teller = Teller(Arc::clone(&latch));
         let program = program.map(Box::new);
         let edition = self.ask_rollout(|reply| Command::Rollout { group, terms, program, teller, reply })?;
-        Ok(RolloutTicket { shared: self.shares(), name: Arc::clone(name), group, edition, latch })
+        Ok(RolloutTicket { shared: self.shares(), name, group, edition, latch })
     }
 }
 
