@@ -39,9 +39,9 @@ pub use id::{Epoch, Generation, JobId, Ordinal};
 pub use inbox::{Growth, Inbox};
 pub use memory::PageError;
 pub use message::{
-    Answer, AnswerHead, Answered, CallAnswered, Cancel, EventHead, MAGIC, Ready, RequestHead, SupervisorCall,
-    SupervisorCallAnswer, SupervisorHello, ToSupervisor, ToWorker, VERSION, WorkerCall, WorkerCallAnswer,
-    WorkerHello,
+    Answer, AnswerHead, Answered, CallAnswered, Cancel, EventHead, MAGIC, MAX_LISTENERS, Ready, RequestHead,
+    SupervisorCall, SupervisorCallAnswer, SupervisorHello, ToSupervisor, ToWorker, VERSION, WorkerCall,
+    WorkerCallAnswer, WorkerHello,
 };
 pub use outbox::{Body, Outbox};
 pub use place::{Place, PlaceError};

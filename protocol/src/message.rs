@@ -16,7 +16,11 @@ pub const MAGIC: [u8; 4] = *b"gang";
 /// The version of the protocol. Two ends with different versions do not work together.
 pub const VERSION: u16 = 1;
 
-/// What a supervisor tells a new worker; its frame comes with two descriptors, the page and the bell.
+/// The most listeners that a Hello brings.
+pub const MAX_LISTENERS: usize = 64;
+
+/// What a supervisor tells a new worker; its frame comes with the page and the bell, then the pool, if there is one,
+/// then the listeners.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SupervisorHello {
     /// [`MAGIC`].
@@ -37,6 +41,8 @@ pub struct SupervisorHello {
     pub event_limit: u32,
     /// How often the worker beats into the page, in milliseconds.
     pub heartbeat_millis: u32,
+    /// The names of the listeners that came with the frame, in their order.
+    pub listeners: Vec<String>,
 }
 
 /// What a worker answers to the Hello.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,6 +220,11 @@ impl Builder {
         value: impl Fn(u32) -> OsString + Send + Sync + 'static,
     ) -> Builder {
         self.first(|group| group.slot_env_with(key, value))
+    }
+
+    /// As [`Group::listener`], for the first group.
+    pub fn listener(self, name: impl Into<Arc<str>>, listener: impl Into<OwnedFd>) -> Builder {
+        self.first(|group| group.listener(name, listener))
     }
 
     /// As [`Group::niceness`], for the first group.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::num::NonZero;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,6 +103,33 @@ impl Group {
         value: impl Fn(u32) -> OsString + Send + Sync + 'static,
     ) -> Group {
         self.terms.slot_env.push((key.into(), SlotValues::Function(Arc::new(value))));
+        self
+    }
+
+    /// A socket that listens, for every worker of the group: a `TcpListener`, a `UnixListener`, or any other descriptor
+    /// of one. A worker takes it by its name, with `Worker::listener`. At most 64, with names as names of groups.
+    ///
+    /// The supervisor keeps its own copy: while workers are replaced, those who connect wait in the socket's queue, and
+    /// none is turned away as long as that has room. What all copies have in common, such as whether accepting blocks,
+    /// each worker changes for all.
+    ///
+    /// ```no_run
+    /// use std::net::TcpListener;
+    /// use ganger::{Group, Program};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let web = Group::new("web", Program::beside("web-worker"))
+    ///     .listener("http", TcpListener::bind("127.0.0.1:8080")?);
+    /// # drop(web);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn listener(mut self, name: impl Into<Arc<str>>, listener: impl Into<OwnedFd>) -> Group {
+        let listener = listener.into();
+        // Nobody gets it but through the Hello. It fails for no descriptor that is open.
+        let _ = rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC);
+        self.terms.listeners.push((name.into(), Arc::new(listener)));
         self
     }
 

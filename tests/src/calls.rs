@@ -203,6 +203,13 @@ pub struct Identity {
     pub open_files: Option<u64>,
 }
 
+/// Accepts one connection at the worker's listener, writes its name and its state into it, and gives the name back.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Accept {
+    /// It comes to this gate first, and goes on when it is let in.
+    pub gate: Option<PathBuf>,
+}
+
 /// Says what the request's context holds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Inspect;
@@ -247,6 +254,7 @@ calls! {
     Stop "stop" -> ();
     Leave "leave" -> u32;
     About "about" -> Identity;
+    Accept "accept" -> String;
     Inspect "inspect" -> Seen;
 }
 
@@ -275,8 +283,21 @@ pub struct Manners {
     pub told: Option<PathBuf>,
     /// MiB that it holds from the start on, by its place in the group.
     pub holds_mib: Vec<usize>,
+    /// The listener that it takes.
+    pub listener: Option<Taken>,
     /// When it has served, it comes to this gate, and ends when it is let in.
     pub gate_at_end: Option<PathBuf>,
+}
+
+/// As what a worker takes its listener of this name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Taken {
+    /// A `TcpListener`.
+    Tcp(String),
+    /// A `UnixListener`.
+    Unix(String),
+    /// A descriptor, of a TCP socket.
+    Descriptor(String),
 }
 
 /// What a worker does when it has been started.

@@ -15,19 +15,18 @@ use ganger_protocol::{
     SupervisorHello, ToWorker, VERSION, WORKER_ENV, WorkerHello, receive_with_fds, write_from,
 };
 use rustix::fs::FileType;
+use rustix::net::sockopt::socket_acceptconn;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::link::{Greeting, Identity, Link, OnLoss};
+use crate::listener::Listeners;
 use crate::sentry;
 
 /// Descriptors below this are left to the program: some expect the first few for themselves.
 const LOWEST_FD: i32 = 10;
 
-/// The page and the bell.
+/// The page and the bell. A pool may come after them, and then the listeners that the Hello names.
 const HELLO_FDS: usize = 2;
-
-/// The page, the bell and a pool.
-const HELLO_FDS_WITH_POOL: usize = 3;
 
 /// Why this process is not a connected worker.
 ///
@@ -75,15 +74,25 @@ pub enum ConnectError {
         "the supervisor's first words are not understood: {0}; build both with the same release of ganger"
     )]
     Handshake(#[source] FrameError),
-    /// The Hello came without the page and the bell, or with more than these.
+    /// The Hello came without the page, the bell and the listeners that it names, or with more than these and a pool.
     #[error(
-        "the supervisor's Hello came with {count} descriptors and announced {announced}, not {HELLO_FDS} or {HELLO_FDS_WITH_POOL}; build both with the same release of ganger"
+        "the supervisor's Hello came with {count} descriptors and announced {announced}, not {HELLO_FDS} or one more, and {listeners} listeners; build both with the same release of ganger"
     )]
     Descriptors {
         /// How many came.
         count: usize,
         /// How many it said there were.
         announced: usize,
+        /// How many listeners it named.
+        listeners: usize,
+    },
+    /// A descriptor that came as a listener is none.
+    #[error(
+        "the descriptor that came as the listener {name:?} does not listen; build both with the same release of ganger"
+    )]
+    Listener {
+        /// The listener's name.
+        name: String,
     },
     /// The shared page cannot be used.
     #[error(transparent)]
@@ -108,6 +117,7 @@ impl ConnectError {
             ConnectError::Version { .. }
             | ConnectError::Handshake(_)
             | ConnectError::Descriptors { .. }
+            | ConnectError::Listener { .. }
             | ConnectError::Page(PageError::NotAPage { .. }) => 78,
             ConnectError::SupervisorGone | ConnectError::Page(_) | ConnectError::System { .. } => 71,
         })
@@ -231,23 +241,43 @@ fn read_greeting(leash: &OwnedFd) -> Result<Greeting, ConnectError> {
         }
     };
     let ToWorker::Hello(hello) = hello else { return Err(ConnectError::Handshake(no_hello())) };
-    let (page, bell, pool) = page_bell_and_pool(announced, fds)?;
+    let HelloFds { page, bell, pool, listeners } = sort(announced, fds, &hello.listeners)?;
     let pool = pool.map(Pool::map).transpose()?;
     // Before our Hello, after which the supervisor looks.
     pool.iter().for_each(Pool::take_part);
-    Ok(Greeting { pool, ..greeting(hello, Page::map(page)?, bell, inbox) })
+    Ok(Greeting { pool, listeners, ..greeting(hello, Page::map(page)?, bell, inbox) })
 }
 
-type HelloFds = (OwnedFd, OwnedFd, Option<OwnedFd>);
+/// What comes with the Hello.
+struct HelloFds {
+    page: OwnedFd,
+    bell: OwnedFd,
+    pool: Option<OwnedFd>,
+    listeners: Listeners,
+}
 
-fn page_bell_and_pool(announced: usize, fds: Vec<OwnedFd>) -> Result<HelloFds, ConnectError> {
-    let count = fds.len();
+/// Tells the descriptors by their places.
+fn sort(announced: usize, fds: Vec<OwnedFd>, names: &[String]) -> Result<HelloFds, ConnectError> {
+    let (count, listeners) = (fds.len(), names.len());
+    let odd = || ConnectError::Descriptors { count, announced, listeners };
+    let has_pool = match count.checked_sub(HELLO_FDS + listeners) {
+        Some(0) if count == announced => false,
+        Some(1) if count == announced => true,
+        Some(_) | None => return Err(odd()),
+    };
     let mut fds = fds.into_iter();
-    match (fds.next(), fds.next(), fds.next()) {
-        (Some(page), Some(bell), pool) if count == announced && count <= HELLO_FDS_WITH_POOL => {
-            Ok((page, bell, pool))
-        }
-        _ => Err(ConnectError::Descriptors { count, announced }),
+    let mut next = || fds.next().ok_or_else(odd);
+    let (page, bell) = (next()?, next()?);
+    let pool = if has_pool { Some(next()?) } else { None };
+    let listeners = names.iter().map(|name| Ok((name.clone(), listening(name, next()?)?)));
+    let listeners = Listeners::new(listeners.collect::<Result<_, ConnectError>>()?);
+    Ok(HelloFds { page, bell, pool, listeners })
+}
+
+fn listening(name: &str, fd: OwnedFd) -> Result<OwnedFd, ConnectError> {
+    match socket_acceptconn(&fd) {
+        Ok(true) => Ok(fd),
+        Ok(false) | Err(_) => Err(ConnectError::Listener { name: name.into() }),
     }
 }
 
@@ -259,7 +289,7 @@ fn greeting(hello: SupervisorHello, page: Page, bell: OwnedFd, inbox: Inbox) -> 
         slot: hello.slot,
         heartbeat: Duration::from_millis(u64::from(hello.heartbeat_millis.max(1))),
     };
-    Greeting { identity, limits, page, pool: None, bell, inbox }
+    Greeting { identity, limits, page, pool: None, bell, listeners: Listeners::default(), inbox }
 }
 
 /// A body, head included, is under 4 GiB.

@@ -152,6 +152,14 @@ impl Control {
         self.link.identity.slot
     }
 
+    /// Whether the supervisor has asked this worker to leave: no further request comes, and the process ends when
+    /// what it has in hand is done and the [soft-kill hooks](crate::Worker::on_soft_kill) are, too. For work that comes
+    /// from elsewhere, such as from a [listener](crate::Worker::listener).
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.link.lock().session.is_draining()
+    }
+
     /// How many events from the supervisor were dropped because 1,024 were already waiting for their handlers.
     #[must_use]
     pub fn missed_events(&self) -> u64 {

@@ -46,6 +46,7 @@ mod current;
 mod handlers;
 mod heap;
 mod link;
+mod listener;
 mod pending;
 mod request;
 mod sentry;
@@ -65,6 +66,7 @@ pub use ganger_protocol::{
     Address, Call, CallError, Caller, CodecError, Collected, Collecting, DEFAULT_CALL_TIMEOUT, Failure,
     FailureKind, JobId, MAX_CALL_TIMEOUT, Outgoing, PendingCall, RetryHint,
 };
+pub use listener::{Listener, ListenerError};
 pub use request::{Context, RawRequest, RawResponder, Request, Responder};
 pub use serve::ServeError;
 pub use worker::Worker;

@@ -28,6 +28,7 @@ use crate::calls::Asked;
 use crate::control::EmitError;
 use crate::courier::{Courier, EVENT_BACKLOG, guarded};
 use crate::current::{self, Duty};
+use crate::listener::Listeners;
 use crate::serve::ServeError;
 use crate::session::{CallTicket, Called, Cancels, Hand, Notice, Outcome, Session, Started, Ticket};
 
@@ -67,6 +68,7 @@ pub(crate) struct Greeting {
     pub(crate) page: Page,
     pub(crate) pool: Option<Pool>,
     pub(crate) bell: OwnedFd,
+    pub(crate) listeners: Listeners,
     /// With the bytes that came behind the Hello.
     pub(crate) inbox: Inbox,
 }
@@ -74,6 +76,7 @@ pub(crate) struct Greeting {
 /// The worker's end of the leash.
 pub(crate) struct Link {
     pub(crate) identity: Identity,
+    pub(crate) listeners: Listeners,
     pub(crate) page: Page,
     pub(crate) leash: OwnedFd,
     /// Rung by the supervisor when an urgent frame has been written.
@@ -95,7 +98,7 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(leash: OwnedFd, greeting: Greeting, on_loss: OnLoss) -> io::Result<Link> {
-        let Greeting { identity, limits, page, pool, bell, inbox } = greeting;
+        let Greeting { identity, limits, page, pool, bell, listeners, inbox } = greeting;
         let mut session = Session::resuming(limits, inbox);
         if let Some(pool) = pool {
             session.share(pool);
@@ -108,6 +111,7 @@ impl Link {
         let payload_limit = limits.payload;
         Ok(Link {
             identity,
+            listeners,
             page,
             leash,
             bell,

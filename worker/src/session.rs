@@ -326,6 +326,15 @@ impl Session {
         self.hooks = self.hooks.saturating_sub(1);
     }
 
+    /// Whether no further request will come.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        match self.ending {
+            Ending::Serving => false,
+            Ending::Draining | Ending::Left => true,
+        }
+    }
+
     /// Whether it is time to [`leave`](Session::leave): drained, hooks done, not busy, nothing left to do,
     /// no call left to answer.
     #[must_use]

@@ -133,5 +133,6 @@ fn hello(version: u16) -> SupervisorHello {
         payload_limit: 1 << 20,
         event_limit: 1 << 20,
         heartbeat_millis: 1000,
+        listeners: Vec::new(),
     }
 }

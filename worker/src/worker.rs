@@ -11,6 +11,7 @@ use crate::control::{Control, check_capacity};
 use crate::courier::{Done, Hooks};
 use crate::handlers::{Handlers, returning, whole};
 use crate::link::Link;
+use crate::listener::{Listener, ListenerError};
 use crate::request::{Context, RawRequest, Request};
 use crate::serve::{self, ServeError};
 use crate::testing::Fault;
@@ -213,6 +214,28 @@ impl Worker {
     pub fn inject(&mut self, fault: Fault) -> &mut Worker {
         self.link().inject(fault);
         self
+    }
+
+    /// Takes a listener that the supervisor shares with this worker: as a `TcpListener`, a `UnixListener`, or a
+    /// descriptor. The supervisor and the other workers of the group have their own copies: a connection goes to
+    /// whoever accepts it first, and none is lost when this worker stops accepting and ends. Whether accepting blocks is
+    /// common to all copies.
+    ///
+    /// ```no_run
+    /// use std::net::TcpListener;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let worker = ganger_worker::Worker::connect()?;
+    /// let listener: TcpListener = worker.listener("http")?;
+    /// # drop(listener);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ListenerError`] when there is none of this name, or not of this kind.
+    pub fn listener<L: Listener>(&self, name: &str) -> Result<L, ListenerError> {
+        self.link().listeners.take(name)
     }
 
     /// A handle for any thread: readiness, events, the requests in hand.

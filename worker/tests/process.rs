@@ -125,6 +125,7 @@ fn another_version() {
         payload_limit: 1024,
         event_limit: 1024,
         heartbeat_millis: 1000,
+        listeners: Vec::new(),
     });
     let child = spawn(leash);
     assert!(matches!(peer.next(PATIENCE), Said::Hello(hello) if hello.version == ganger_protocol::VERSION));

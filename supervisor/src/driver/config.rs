@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +117,8 @@ pub(crate) struct Terms {
     pub(crate) pool_bytes: usize,
     /// Variables whose values depend on its slot.
     pub(crate) slot_env: Vec<(OsString, SlotValues)>,
+    /// Sockets that listen, by name; each process gets its own copy of each.
+    pub(crate) listeners: Vec<(Arc<str>, Arc<OwnedFd>)>,
     /// `None`: the supervisor's.
     pub(crate) niceness: Option<i32>,
     /// What it may use, in the order in which it is set.

@@ -112,6 +112,7 @@ impl Blueprint {
             payload_limit: u32::try_from(self.limits.payload).unwrap_or(u32::MAX),
             event_limit: u32::try_from(self.limits.event).unwrap_or(u32::MAX),
             heartbeat_millis: self.heartbeat_millis,
+            listeners: self.program.terms.listeners.iter().map(|(name, _)| name.to_string()).collect(),
         };
         let mut outbox = Outbox::new();
         outbox.frame_with_fds(Kind::SupervisorHello, fds, &hello, Body::Copy(&[]));
@@ -124,8 +125,9 @@ impl Blueprint {
         let bell = bell().map_err(|error| temporary("make an eventfd", &error))?;
         let page_fd = above_stdio(page_fd).map_err(|error| temporary("duplicate a descriptor", &error))?;
         let (pool, pool_fd) = self.pool()?.unzip();
+        let listeners = self.program.terms.listeners.iter().map(|(_, listener)| &**listener);
         let fds: Vec<BorrowedFd<'_>> =
-            [&page_fd, &bell].into_iter().chain(&pool_fd).map(|fd| fd.as_fd()).collect();
+            [&page_fd, &bell].into_iter().chain(&pool_fd).chain(listeners).map(|fd| fd.as_fd()).collect();
         let child = self.execute(request.slot, theirs)?;
         let hello = self.hello(request, fds.len() as u8);
         let process = Process::adopt(child.id()).map_err(|error| temporary("open the process", &error))?;

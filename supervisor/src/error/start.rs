@@ -97,6 +97,16 @@ pub enum ConfigError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A listener that cannot be given to workers.
+    #[error("the listener {name:?} of group {group} cannot be given to workers: {reason}")]
+    Listener {
+        /// The group.
+        group: Arc<str>,
+        /// Its name.
+        name: Arc<str>,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// A group without workers.
     #[error("group {group} has 0 workers; it needs at least 1")]
     NoWorkers {

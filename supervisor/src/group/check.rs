@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ganger_protocol::POOLED_PAYLOAD;
+use ganger_protocol::{MAX_LISTENERS, POOLED_PAYLOAD};
+use rustix::net::sockopt::socket_acceptconn;
 
 use super::{Group, MAX_WORKERS};
 use crate::Program;
@@ -81,6 +82,7 @@ fn check_terms(group: &Arc<str>, terms: &Terms) -> Result<(), ConfigError> {
             return Err(ConfigError::Contradiction { reason });
         }
     }
+    check_listeners(group, terms)?;
     terms.slot_env.iter().try_for_each(|(key, values)| match values {
         SlotValues::Cycle(values) if values.is_empty() => {
             Err(variable(group, key, "it has no value for any slot"))
@@ -89,6 +91,24 @@ fn check_terms(group: &Arc<str>, terms: &Terms) -> Result<(), ConfigError> {
             values.iter().try_for_each(|value| check_variable(group, key, Some(value)))
         }
         SlotValues::Function(_) => check_variable(group, key, None),
+    })
+}
+
+fn check_listeners(group: &Arc<str>, terms: &Terms) -> Result<(), ConfigError> {
+    in_range("listener", terms.listeners.len(), 0, MAX_LISTENERS)?;
+    let mut names = HashSet::new();
+    let mut faults = terms.listeners.iter().filter_map(|(name, listener)| {
+        let fault = match socket_acceptconn(listener) {
+            _ if !is_name(name) => "a name has 1 to 64 characters and neither spaces nor control characters",
+            _ if !names.insert(name) => "there are two of this name",
+            Ok(true) => return None,
+            Ok(false) => "it does not listen",
+            Err(_) => "it is no socket",
+        };
+        Some((name, fault))
+    });
+    faults.next().map_or(Ok(()), |(name, reason)| {
+        Err(ConfigError::Listener { group: Arc::clone(group), name: Arc::clone(name), reason })
     })
 }
 

@@ -2,6 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -9,12 +12,12 @@ use std::sync::atomic::AtomicBool;
 
 use ganger_tests::arg::{explain_if_asked, unpack};
 use ganger_tests::calls::{
-    About, Acknowledge, Add, Cooperate, Death, Die, Echo, Emit, EmptyHanded, End, Fail, Flood, Forget, Hold,
-    Identity, Inspect, Later, Leave, Manners, Misread, OneTooMany, Panic, Pause, Print, Record, Seen, Spin,
-    Start, Stop, Try,
+    About, Accept, Acknowledge, Add, Cooperate, Death, Die, Echo, Emit, EmptyHanded, End, Fail, Flood,
+    Forget, Hold, Identity, Inspect, Later, Leave, Manners, Misread, OneTooMany, Panic, Pause, Print, Record,
+    Seen, Spin, Start, Stop, Taken, Try,
 };
 use ganger_tests::harness::{Arrival, arrive};
-use ganger_worker::{Call, Context, Control, Failure, Request, Worker};
+use ganger_worker::{Call, Context, Control, Failure, ListenerError, Request, Worker};
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,6 +47,9 @@ fn work(manners: &Manners) -> Result<(), Box<dyn std::error::Error>> {
     endings(&mut worker);
     waiting_calls(&mut worker);
     reports(&mut worker);
+    if let Some(listener) = &manners.listener {
+        accepts(&mut worker, listener)?;
+    }
     worker.on_call(move |_: About, context| Ok(identity(&context.worker(), open_files)?));
     match &manners.start {
         Start::Serve | Start::CrowdedWhile(_) => {}
@@ -253,6 +259,32 @@ fn reports(worker: &mut Worker) {
             in_hand: context.worker().requests().iter().map(|request| request.call().to_owned()).collect(),
         })
     });
+}
+
+fn accepts(worker: &mut Worker, taken: &Taken) -> Result<(), ListenerError> {
+    let accept: Box<dyn Fn() -> io::Result<Box<dyn Write>> + Send + Sync> = match taken {
+        Taken::Tcp(name) => tcp(worker.listener(name)?),
+        Taken::Descriptor(name) => tcp(TcpListener::from(worker.listener::<OwnedFd>(name)?)),
+        Taken::Unix(name) => {
+            let listener: UnixListener = worker.listener(name)?;
+            Box::new(move || Ok(Box::new(listener.accept()?.0)))
+        }
+    };
+    worker.on_call(move |call: Accept, context| {
+        let control = context.worker();
+        if let Some(gate) = &call.gate {
+            wait_at(gate, &in_hand(context))?;
+        }
+        let mut connection = accept()?;
+        let state = if control.is_draining() { "draining" } else { "serving" };
+        writeln!(connection, "{} {state}", control.name())?;
+        Ok(control.name().to_owned())
+    });
+    Ok(())
+}
+
+fn tcp(listener: TcpListener) -> Box<dyn Fn() -> io::Result<Box<dyn Write>> + Send + Sync> {
+    Box::new(move || Ok(Box::new(listener.accept()?.0)))
 }
 
 fn identity(control: &Control, open_files: Option<u64>) -> io::Result<Identity> {

@@ -208,6 +208,7 @@ fn supervisor_stream() -> Vec<u8> {
         payload_limit: 64 << 20,
         event_limit: 1 << 20,
         heartbeat_millis: 1000,
+        listeners: Vec::new(),
     };
     outbox.frame_with_fds(Kind::SupervisorHello, 2, &hello, Body::Copy(&[]));
     outbox.frame(Kind::Request, &request(1), Body::Copy(b"an argument"));

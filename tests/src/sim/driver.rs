@@ -160,6 +160,7 @@ impl World {
             payload_limit: 64 << 20,
             event_limit: 1 << 20,
             heartbeat_millis: heartbeat.as_millis() as u32,
+            listeners: Vec::new(),
         };
         process.desk.outbox.frame_with_fds(Kind::SupervisorHello, 2, &hello, Body::Copy(&[]));
     }

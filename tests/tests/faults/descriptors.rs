@@ -88,6 +88,11 @@ fn a_worker_without_room_for_its_descriptors_says_so_and_is_replaced() {
 /// What becomes of a library worker whose supervisor's Hello announces `announced` descriptors and comes with
 /// `count`; `None` when it answers.
 fn refusal(announced: u8, count: usize) -> Option<Output> {
+    refusal_with(announced, count, &[])
+}
+
+/// As [`refusal`], of a Hello that names listeners.
+fn refusal_with(announced: u8, count: usize, listeners: &[&str]) -> Option<Output> {
     let (mut socket, leash) = UnixStream::pair().expect("a pair");
     let worker = Command::new(env!("CARGO_BIN_EXE_lib_worker"))
         .env(WORKER_ENV, std::process::id().to_string())
@@ -95,7 +100,7 @@ fn refusal(announced: u8, count: usize) -> Option<Output> {
         .stderr(Stdio::piped())
         .spawn()
         .expect("a worker");
-    say_hello(&socket, announced, count);
+    say_hello(&socket, announced, count, listeners);
     let mut answer = [0; 1];
     let is_answered = matches!(socket.read(&mut answer), Ok(1));
     drop(socket);
@@ -103,7 +108,7 @@ fn refusal(announced: u8, count: usize) -> Option<Output> {
     (!is_answered).then_some(output)
 }
 
-fn say_hello(mut socket: &UnixStream, announced: u8, count: usize) {
+fn say_hello(mut socket: &UnixStream, announced: u8, count: usize, listeners: &[&str]) {
     let limits = Limits::default();
     let hello = SupervisorHello {
         magic: MAGIC,
@@ -115,6 +120,7 @@ fn say_hello(mut socket: &UnixStream, announced: u8, count: usize) {
         payload_limit: limits.payload as u32,
         event_limit: limits.event as u32,
         heartbeat_millis: 1000,
+        listeners: listeners.iter().map(|name| String::from(*name)).collect(),
     };
     let mut outbox = Outbox::new();
     outbox.frame_with_fds(Kind::SupervisorHello, announced, &hello, Body::Copy(&[]));
@@ -146,6 +152,26 @@ fn a_hello_with_other_descriptors_than_it_announces_is_refused() {
         assert!(
             String::from_utf8_lossy(&output.stderr).contains("is not the shared memory that it should be")
         );
+    });
+}
+
+/// Fault: a Hello names more listeners than come with it, or what comes in a listener's place is none. The worker refuses
+/// it.
+#[test]
+fn a_hello_without_the_listeners_that_it_names_is_refused() {
+    scenario(|| {
+        for (announced, count, listeners) in
+            [(2, 2, &["http"][..]), (3, 2, &["http"]), (3, 3, &["http", "https"]), (5, 5, &["http"])]
+        {
+            let output = refusal_with(announced, count, listeners).expect("it was taken for a Hello");
+            let said = String::from_utf8_lossy(&output.stderr);
+            let counts = format!("came with {count} descriptors and announced {announced}");
+            let named = format!("and {} listeners", listeners.len());
+            assert!(said.contains(&counts) && said.contains(&named), "{}: {said}", output.status);
+        }
+        let output = refusal_with(3, 3, &["http"]).expect("a second page was taken for a listener");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("as the listener \"http\" does not listen"), "{said}");
     });
 }
 

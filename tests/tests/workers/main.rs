@@ -1,10 +1,11 @@
-//! What workers are and do: W1 to W4, W6 to W9, W12 and W13, with real processes. W5, W11 and W14 are among the
+//! What workers are and do: W1 to W4, W6 to W9, W12 and W13, and S7, with real processes. W5, W11 and W14 are among the
 //! faults.
 
 mod groups;
 mod knobs;
 mod leaving;
 mod library;
+mod listeners;
 mod output;
 mod resizing;
 mod revival;

@@ -377,6 +377,7 @@ fn a_second_hello_is_a_violation() {
         payload_limit: 1,
         event_limit: 1,
         heartbeat_millis: 1,
+        listeners: Vec::new(),
     };
     pair.to_worker.frame(Kind::SupervisorHello, &hello, Body::Copy(&[]));
     let bytes = pair.to_worker.take_bytes();

@@ -54,6 +54,7 @@ impl Peer {
             event_limit: Limits::default().event as u32,
             // Nobody misses it here, and no test may pass only because the sentry looks about once a second.
             heartbeat_millis: 3_600_000,
+            listeners: Vec::new(),
         };
         Peer::saying(&hello)
     }
