@@ -104,6 +104,16 @@ impl Builder {
         self.first(|group| group.pick(pick))
     }
 
+    /// As [`Group::ageing`], for the first group.
+    pub fn ageing(self, ageing: Duration) -> Builder {
+        self.first(|group| group.ageing(ageing))
+    }
+
+    /// As [`Group::key_limit`], for the first group.
+    pub fn key_limit(self, jobs: u32) -> Builder {
+        self.first(|group| group.key_limit(jobs))
+    }
+
     /// As [`Group::restart`], for the first group.
     pub fn restart(self, policy: RestartPolicy) -> Builder {
         self.first(|group| group.restart(policy))

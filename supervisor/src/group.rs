@@ -190,6 +190,25 @@ impl Group {
         self
     }
 
+    /// How much later a job of the next higher [class](crate::Priority) may come and still go first: a job counts as if it
+    /// had come so much earlier for each class above the lowest. A short time makes the classes a mere head start, a long
+    /// one lets higher classes hold lower ones up for as long. From 1 ms to 365 days. Default 10 s.
+    ///
+    /// These are the dynamic priorities of J. R. Jackson, "Some Problems in Queueing with Dynamic Priorities" (1960).
+    #[must_use]
+    pub fn ageing(mut self, ageing: Duration) -> Group {
+        self.policies.ageing = ageing;
+        self
+    }
+
+    /// How many jobs with the same [key](crate::Job::key) may be under way at once, at least 1. Default 1: strictly one
+    /// after the other.
+    #[must_use]
+    pub fn key_limit(mut self, jobs: u32) -> Group {
+        self.policies.key_limit = jobs;
+        self
+    }
+
     /// When workers that exited unexpectedly are replaced. Default: up to 5 such exits in 120 s.
     #[must_use]
     pub fn restart(mut self, policy: RestartPolicy) -> Group {

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ganger_protocol::{Call, CodecError};
+use ganger_protocol::{Call, CodecError, Time};
 
-use crate::scheduler::{JobOptions, OnTimeout, RetryOn};
+use crate::scheduler::{JobOptions, OnTimeout, Order, Priority, RetryOn};
 use crate::slot::{Spec, Terms};
 
 mod sealed {
@@ -116,11 +116,11 @@ impl Work for Raw {
 /// A call, and the terms on which it is to be done.
 ///
 /// Without any terms the call itself will do wherever a job is asked for. The defaults: no retries, none of the
-/// three clocks, no headers, the first group.
+/// three clocks, no headers, the normal class, no delay, no key, the first group.
 ///
 /// ```
 /// use std::time::Duration;
-/// use ganger::{Call, Job};
+/// use ganger::{Call, Job, Priority};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
@@ -132,6 +132,8 @@ impl Work for Raw {
 ///     .timeout(Duration::from_secs(30))
 ///     .run_timeout(Duration::from_secs(5))
 ///     .group("renderers")
+///     .priority(Priority::High)
+///     .key("book 7") // one page of the book after the other
 ///     .header("trace", "4bf92f35");
 /// let next = job.like(Render { page: 2 }); // the same terms, shared between the two
 /// # drop(next);
@@ -179,7 +181,8 @@ impl<C: Work> Job<C> {
         })
     }
 
-    /// How long all of it may take, from enqueue, waiting and retries included. Default for ever.
+    /// How long all of it may take, from enqueue (or the end of its [delay](Job::delay)), waiting and retries included.
+    /// Default for ever.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Job<C> {
         self.options(|options| options.timeout = Some(timeout))
@@ -191,7 +194,8 @@ impl<C: Work> Job<C> {
         self.options(|options| options.run_timeout = Some(timeout))
     }
 
-    /// How long it may take from enqueue until a handler first starts. Default for ever.
+    /// How long it may take from enqueue (or the end of its [delay](Job::delay)) until a handler first starts. Default for
+    /// ever.
     #[must_use]
     pub fn queue_timeout(self, timeout: Duration) -> Job<C> {
         self.options(|options| options.queue_timeout = Some(timeout))
@@ -203,14 +207,55 @@ impl<C: Work> Job<C> {
         self.options(|options| options.on_timeout = on_timeout)
     }
 
+    /// The job's class: of the jobs that could be sent, those of a higher class go first, until one of a lower class
+    /// has waited for the group's [`ageing`](crate::Group::ageing). Default [`Priority::Normal`].
+    ///
+    /// Jobs of other classes than the normal one are given to free slots only, and never sent ahead of them: a high one
+    /// is not to wait in a worker while another worker is free, and a low one is not to be in the way.
+    #[must_use]
+    pub fn priority(self, priority: Priority) -> Job<C> {
+        self.order(|order| order.priority = priority)
+    }
+
+    /// How long after enqueue the job may be sent at the earliest. Default at once.
+    ///
+    /// Everything else counts from the end of the delay: the clocks [`timeout`](Job::timeout) and
+    /// [`queue_timeout`](Job::queue_timeout), its age among other jobs, the queue time in its response. Until then it can
+    /// be cancelled, and counts in the queue's limits. A soft kill waits for delayed jobs, up to its own deadline, unless
+    /// it settles what is not in flight.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Job<C> {
+        self.order(|order| order.delay = Some(delay))
+    }
+
+    /// When the job may be sent at the earliest; as [`delay`](Job::delay) in everything else. With both, the later counts.
+    /// Time in which the supervisor itself stood still (stopped, suspended) counts for nobody, and moves it.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "the caller's instant becomes the scheduler's time")]
+    pub fn not_before(self, instant: Instant) -> Job<C> {
+        let time = Time::now() + instant.saturating_duration_since(Instant::now());
+        self.order(|order| order.not_before = Some(time))
+    }
+
+    /// Of the jobs of a group with the same key one is under way at a time, in the order in which they were enqueued (one
+    /// with a [delay](Job::delay): at the end of that), whatever their priorities. The next one begins when the job
+    /// before it has ended, its retries included, and no handler is at work on it any more. A group may allow more at
+    /// once: [`Group::key_limit`](crate::Group::key_limit).
+    ///
+    /// There may be any number of keys; only those in use take memory. Two keys with the same 64-bit hash count as one.
+    /// As jobs of other classes, those with keys are never sent ahead.
+    #[must_use]
+    pub fn key(self, key: impl Hash) -> Job<C> {
+        let key = hash(key);
+        self.order(|order| order.key = Some(key))
+    }
+
     /// Jobs with the same key prefer the same worker, in a group that picks by
     /// [`Pick::Affinity`](crate::Pick::Affinity).
     #[must_use]
     pub fn affinity(self, key: impl Hash) -> Job<C> {
-        // Fixed keys: the same key means the same worker in every run of the same build.
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        self.options(|options| options.affinity = Some(hasher.finish()))
+        let key = hash(key);
+        self.options(|options| options.affinity = Some(key))
     }
 
     /// A pair that travels with the request and that ganger does not look at, for instance a trace id. All
@@ -226,6 +271,10 @@ impl<C: Work> Job<C> {
     pub fn group(mut self, name: impl Into<Arc<str>>) -> Job<C> {
         self.group = Some(name.into());
         self
+    }
+
+    fn order(self, change: impl FnOnce(&mut Order)) -> Job<C> {
+        self.options(|options| change(options.order.get_or_insert_default()))
     }
 
     fn options(self, change: impl FnOnce(&mut JobOptions)) -> Job<C> {
@@ -247,6 +296,13 @@ impl<C: Work> Job<C> {
             (None, name) => Spec::Rich(Arc::new(Terms { name, ..Terms::default() })),
         }
     }
+}
+
+/// Fixed keys: the same value means the same worker, or line, in every run of the same build.
+fn hash(key: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl<C> Job<C> {

@@ -55,7 +55,7 @@
 //! | --- | --- |
 //! | start | [`Supervisor::builder`], [`Program`], [`Group`] |
 //! | give work | [`Supervisor::enqueue`], [`map`](Supervisor::map), [`enqueue_to`](Supervisor::enqueue_to) |
-//! | say how | [`Job`]: retries, three clocks, headers |
+//! | say how | [`Job`]: retries, three clocks, priority, delay, key, headers |
 //! | take results | [`Handle`]: wait, look, `.await`, call back |
 //! | watch | [`Supervisor::health`], [`events`](Supervisor::events), [`explain`](Supervisor::explain) |
 //! | steer | [`resize`](Supervisor::resize), [`rollout`](Supervisor::rollout), [`shutdown_worker`](Supervisor::shutdown_worker), [`revive`](Supervisor::revive), [`broadcast`](Supervisor::broadcast) |
@@ -124,9 +124,9 @@ pub use rlimit::{Resource, Rlimit};
 pub use rollout::{Rollout, RolloutTicket};
 pub use scheduler::{
     Backlog, Candidate, Clock, CrashReport, CustomPick, DownWorker, Exit, ExitStatus, Explanation,
-    GroupSnapshot, KillCause, Latency, OnTimeout, Pick, PoisonPolicy, RecycleCause, RecyclePolicy, Recycled,
-    RestartPolicy, RetryOn, Revive, RolloutAbort, RolloutPhase, RolloutStatus, Standing, Started, Unrouted,
-    WorkerSnapshot, WorkerStatus,
+    GroupSnapshot, KillCause, Latency, OnTimeout, Pick, PoisonPolicy, Priority, RecycleCause, RecyclePolicy,
+    Recycled, RestartPolicy, RetryOn, Revive, RolloutAbort, RolloutPhase, RolloutStatus, Standing, Started,
+    Unrouted, WorkerSnapshot, WorkerStatus,
 };
 pub use subscription::{Events, NoEvent};
 pub use supervisor::{SoftKill, Supervisor, Ticket};

@@ -17,6 +17,8 @@ use crate::scheduler::{GroupConfig, MAX_PREFETCH, PoisonPolicy, RecyclePolicy, R
 
 /// The most characters of a name.
 const MAX_NAME: usize = 64;
+/// The longest ageing: with a longer one, classes would run into the end of time.
+const MAX_AGEING: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The most memory that a worker shares each way.
 const MAX_POOL: usize = 1 << 30;
 
@@ -27,6 +29,7 @@ impl Group {
         self.policies.members.iter().try_for_each(check_member)?;
         let workers = check_workers(self.name(), self.workers)?;
         check_prefetch(self.policies.prefetch)?;
+        check_order(&self.policies)?;
         check_pool(self.terms.pool_bytes)?;
         check_terms(self.name(), &self.terms)?;
         check_program(self.name(), &self.program)?;
@@ -138,6 +141,11 @@ fn check_workers(group: &Arc<str>, workers: usize) -> Result<u32, ConfigError> {
 
 fn check_prefetch(prefetch: u32) -> Result<(), ConfigError> {
     in_range("prefetch", prefetch, 0, MAX_PREFETCH)
+}
+
+fn check_order(policies: &GroupConfig) -> Result<(), ConfigError> {
+    in_range("ageing", policies.ageing, Duration::from_millis(1), MAX_AGEING)?;
+    in_range("key_limit", policies.key_limit, 1, u32::MAX)
 }
 
 fn check_pool(bytes: usize) -> Result<(), ConfigError> {

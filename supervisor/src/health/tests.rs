@@ -6,6 +6,7 @@ fn group(name: &str, wanted: u32) -> GroupSnapshot {
         wanted,
         ready: wanted,
         queued: 0,
+        waiting: 0,
         oldest: None,
         in_flight: 0,
         done: 10,

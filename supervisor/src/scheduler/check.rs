@@ -30,7 +30,7 @@ impl<T: Ticket> Scheduler<T> {
 
     fn check_phase(&self, key: JobKey, phase: Phase) -> Result<(), String> {
         match phase {
-            Phase::Queued | Phase::Waiting { .. } => Ok(()),
+            Phase::Queued | Phase::Waiting { .. } | Phase::Behind => Ok(()),
             Phase::Assigned { worker, ordinal } | Phase::Ending { worker, ordinal } => {
                 let request = self.workers.get(worker).and_then(|worker| worker.hand.get(ordinal));
                 match request {
@@ -56,7 +56,7 @@ impl<T: Ticket> Scheduler<T> {
                 Phase::Assigned { worker, ordinal: at } | Phase::Ending { worker, ordinal: at } => {
                     worker == key && at == ordinal
                 }
-                Phase::Queued | Phase::Waiting { .. } => false,
+                Phase::Queued | Phase::Waiting { .. } | Phase::Behind => false,
             };
             if !expected.is_some_and(|(phase, epoch)| holds(phase) && epoch == request.epoch) {
                 return Err(format!("request {ordinal:?} belongs to a job that is {expected:?}"));
@@ -76,13 +76,21 @@ impl<T: Ticket> Scheduler<T> {
             || self.jobs.iter().filter(|(_, job)| self.groups[usize::from(job.group.0)].name == group.name);
         let queued = mine().filter(|(_, job)| job.phase == Phase::Queued).count();
         let waiting = mine().filter(|(_, job)| matches!(job.phase, Phase::Waiting { .. })).count();
-        if queued != group.queue.len() + group.suspects.len() || waiting != group.waiting {
+        let behind = mine().filter(|(_, job)| job.phase == Phase::Behind).count();
+        if queued != group.queued()
+            || waiting != group.waiting
+            || queued + waiting + behind != group.backlog()
+        {
             return Err(format!(
-                "{queued} jobs are queued and {waiting} wait, but it counts {} + {} and {}",
-                group.queue.len(),
-                group.suspects.len(),
-                group.waiting
+                "{queued} jobs are queued, {waiting} wait and {behind} are behind, but it counts {}, {} and {} in all",
+                group.queued(),
+                group.waiting,
+                group.backlog()
             ));
+        }
+        let lines = group.aside.as_ref().map_or(0, |aside| aside.keys.lines());
+        if lines > 0 && mine().next().is_none() && self.is_at_rest() {
+            return Err(format!("{lines} lines of keys are left without a job"));
         }
         let is_own = |place: &Place| place.succession.is_some() && place.occupant == place.next();
         if group.slots.iter().any(is_own) {
@@ -93,6 +101,11 @@ impl<T: Ticket> Scheduler<T> {
             Some(key) => Err(format!("a slot is held by {key:?}, which is gone")),
             None => Ok(()),
         }
+    }
+
+    /// Whether no worker holds a request.
+    fn is_at_rest(&self) -> bool {
+        self.workers.iter().all(|(_, worker)| worker.hand.is_empty())
     }
 
     /// No timer outlives its owner.

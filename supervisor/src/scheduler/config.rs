@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ganger_protocol::Time;
+
 use super::pick::Candidate;
 
 /// What the scheduler is told once, at the start.
@@ -46,6 +48,10 @@ pub struct GroupConfig {
     pub prefetch: u32,
     /// How a worker is picked for a job.
     pub pick: Pick,
+    /// How much later a job of the next higher class may come and still go first. Default 10 s.
+    pub ageing: Duration,
+    /// How many jobs of one key may be under way at once. Default 1.
+    pub key_limit: u32,
     /// How long a worker may take from its start to its first ready. Default 30 s.
     pub boot_timeout: Duration,
     /// How long a handler has to answer after its request was cancelled. Default 1 s.
@@ -87,6 +93,8 @@ impl GroupConfig {
             revive: Revive::default(),
             prefetch: MAX_PREFETCH,
             pick: Pick::default(),
+            ageing: Duration::from_secs(10),
+            key_limit: 1,
             boot_timeout: Duration::from_secs(30),
             cancel_grace: Duration::from_secs(1),
             bystander_grace: Duration::from_secs(5),
@@ -347,6 +355,36 @@ pub struct JobOptions {
     pub retry_backoff_max: Duration,
     /// Jobs with the same key prefer the same worker under [`Pick::Affinity`].
     pub affinity: Option<u64>,
+    /// What decides about its turn besides its age. Most jobs have none of it.
+    pub order: Option<Box<Order>>,
+}
+
+/// What decides about a job's turn besides its age.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// Its class.
+    pub priority: Priority,
+    /// From enqueue until it may be sent.
+    pub delay: Option<Duration>,
+    /// It may not be sent before, on the machine's clock.
+    pub not_before: Option<Time>,
+    /// Of jobs with the same key only so many are under way at once, in the order in which they came.
+    pub key: Option<u64>,
+}
+
+/// A job's class. Of the jobs of a group that could be sent, those of a higher class go first, but none waits for ever:
+/// one of a lower class goes before every job of the next higher class that comes more than the group's
+/// [`ageing`](crate::Group::ageing) after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Priority {
+    /// Goes before what is normal.
+    High,
+    /// What a job is unless it says otherwise.
+    #[default]
+    Normal,
+    /// Goes when there is nothing else to do, or has waited for long enough.
+    Low,
 }
 
 impl Default for JobOptions {
@@ -361,6 +399,7 @@ impl Default for JobOptions {
             retry_backoff: None,
             retry_backoff_max: Duration::from_secs(30),
             affinity: None,
+            order: None,
         }
     }
 }

@@ -29,7 +29,7 @@ impl<T: Ticket> Scheduler<T> {
             self.fail_backlog(index);
         }
         self.place_suspects(index);
-        if !self.groups[usize::from(index.0)].queue.is_empty() {
+        if self.groups[usize::from(index.0)].has_queued() {
             let mut scratch = std::mem::take(&mut self.scratch);
             self.gather(index, &mut scratch);
             self.fill_slots(index, &mut scratch);
@@ -55,14 +55,14 @@ impl<T: Ticket> Scheduler<T> {
     }
 
     fn fill_slots(&mut self, index: GroupIndex, scratch: &mut Scratch) {
-        while let Some(job) = self.front(index) {
-            let affinity = self.jobs.get(job).and_then(|job| job.ticket.options().affinity);
+        while let Some(lead) = self.front(index) {
+            let affinity = self.jobs.get(lead.job).and_then(|job| job.ticket.options().affinity);
             let mut draw = Draw { affinity, random: &mut self.random };
             let policy = &self.config.groups[usize::from(index.0)].pick;
             let Some(chosen) = pick(policy, &scratch.candidates, &mut draw) else { return };
             let key = scratch.keys[chosen];
-            self.take_front(index);
-            self.assign(job, key);
+            self.take(index, lead);
+            self.assign(lead.job, key);
             let Some(worker) = self.workers.get(key) else { return };
             if worker.has_free_slot() {
                 scratch.candidates[chosen] = worker.candidate();
@@ -71,17 +71,6 @@ impl<T: Ticket> Scheduler<T> {
                 scratch.candidates.swap_remove(chosen);
             }
         }
-    }
-
-    /// The oldest job in the queue.
-    pub(super) fn front(&mut self, index: GroupIndex) -> Option<JobKey> {
-        let jobs = &self.jobs;
-        self.groups[usize::from(index.0)].queue.front(|key| jobs.has(key))
-    }
-
-    pub(super) fn take_front(&mut self, index: GroupIndex) {
-        let jobs = &self.jobs;
-        self.groups[usize::from(index.0)].queue.pop(|key| jobs.has(key));
     }
 
     /// Sends a job to a worker.
@@ -94,10 +83,10 @@ impl<T: Ticket> Scheduler<T> {
         if worker.hand.is_empty() {
             worker.last_progress = now;
         }
-        if job.is_unsent() {
+        if job.seq == 0 {
             // First assignments are in the order of enqueueing, so that this is the order by age.
-            job.seq = self.next_seq;
             self.next_seq += 1;
+            job.seq = self.next_seq;
         }
         job.epoch = job.epoch.next();
         let request = InHand {
@@ -203,7 +192,7 @@ impl<T: Ticket> Scheduler<T> {
         };
         let name = Arc::clone(&group.name);
         let waits = |phase: Phase| match phase {
-            Phase::Queued | Phase::Waiting { .. } => true,
+            Phase::Queued | Phase::Waiting { .. } | Phase::Behind => true,
             Phase::Assigned { .. } | Phase::Ending { .. } => false,
         };
         let backlog: Vec<JobKey> = self

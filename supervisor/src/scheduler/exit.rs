@@ -13,8 +13,8 @@ use super::hand::{Hand, InHand};
 use super::job::{Phase, decided};
 use super::worker::{Ended, State, Worker};
 use super::{
-    Action, Clock, CrashReport, Event, Exit, ExitStatus, JobKey, KillCause, Outcome, Scheduler, Started,
-    Ticket, WorkerKey, WorkerLost,
+    Action, Clock, CrashReport, Event, Exit, ExitStatus, GroupIndex, JobKey, KillCause, Outcome, Scheduler,
+    Started, Ticket, WorkerKey, WorkerLost,
 };
 
 /// One death, as the requests in hand see it.
@@ -55,12 +55,21 @@ impl<T: Ticket> Scheduler<T> {
         };
         for request in unstarted {
             self.lose_unstarted(&request, &death);
+            self.note_lost(worker.group, &request);
         }
         for (ordinal, request) in started {
             let is_running = running.iter().any(|(one, _)| *one == ordinal);
             self.lose_started(&request, &death, is_running);
+            self.note_lost(worker.group, &request);
         }
         self.vacate(key, &worker, &death, !running.is_empty());
+    }
+
+    /// The job may have ended before; now nobody is at it any more, as far as it can be known.
+    fn note_lost(&mut self, group: GroupIndex, request: &InHand) {
+        if request.job.is_none() {
+            self.depart(group, request.id);
+        }
     }
 
     fn unknown_end(&self, worker: &Worker) -> Ended {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ganger_protocol::Time;
 
 use super::idle::Lull;
+use super::order::Aside;
 use super::queue::Queue;
 use super::replace::Succession;
 use super::rollout::Roll;
@@ -32,9 +33,11 @@ pub(super) struct Group {
     /// Its workers, those on their way out included.
     pub(super) members: Vec<WorkerKey>,
     pub(super) queue: Queue<JobKey>,
+    /// Its jobs of other classes than the normal one, and with keys, once there were any.
+    pub(super) aside: Option<Box<Aside>>,
     /// Jobs that must run alone, by age.
     pub(super) suspects: BTreeMap<u64, JobKey>,
-    /// Jobs that wait for their back-off.
+    /// Jobs that wait for their back-off, or until their delay is over.
     pub(super) waiting: usize,
     /// Unexpected exits within the restart window.
     pub(super) exits: VecDeque<Time>,
@@ -177,6 +180,7 @@ impl Group {
             slots: Vec::new(),
             members: Vec::new(),
             queue: Queue::new(),
+            aside: None,
             suspects: BTreeMap::new(),
             waiting: 0,
             exits: VecDeque::new(),
@@ -213,9 +217,21 @@ impl Group {
         self.written_off > self.wanted
     }
 
-    /// Jobs that wait for a worker or for their retry.
+    /// Jobs that wait, for whatever it is.
     pub(super) fn backlog(&self) -> usize {
-        self.queue.len() + self.suspects.len() + self.waiting
+        let behind = self.aside.as_ref().map_or(0, |aside| aside.keys.behind());
+        self.queued() + self.waiting + behind
+    }
+
+    /// Jobs that could be sent, suspects included.
+    pub(super) fn queued(&self) -> usize {
+        let ranked = self.aside.as_ref().map_or(0, |aside| aside.ranks.len());
+        self.queue.len() + self.suspects.len() + ranked
+    }
+
+    /// Whether there are jobs that could be sent, but for suspects.
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty() || self.aside.as_ref().is_some_and(|aside| !aside.ranks.is_empty())
     }
 
     pub(super) fn note_outcome(&mut self, outcome: &Outcome, now: Time) {

@@ -176,7 +176,7 @@ impl Hand {
         self.started.next() != self.next
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Ordinal, &InHand)> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Ordinal, &InHand)> {
         self.entries.iter().map(|(ordinal, request)| (*ordinal, request))
     }
 

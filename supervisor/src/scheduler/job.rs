@@ -1,13 +1,15 @@
 //! A job's life: accepted, queued, assigned, and ended once.
 //!
 //! ```text
-//!  enqueue ─▶ Queued ◀──────────── Waiting (back-off before a retry)
+//!  enqueue ─▶ Queued ◀──────────── Waiting (back-off before a retry; a delay)
 //!               │  ▲ taken back,       ▲
 //!        assign │  │ lost unstarted    │ retry
 //!               ▼  │                   │
 //!            Assigned ─── run_timeout ─┴─▶ Ending (until the old attempt is over)
 //!               │
 //!               └─▶ ended: `finish`, from any phase
+//!
+//!  enqueue ─▶ Waiting, Behind (its key's line), Queued by rank: `order.rs`
 //! ```
 
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use ganger_protocol::{Epoch, Failure, Ordinal, RetryHint, Slot, Time};
 
 use super::hand::Pending;
+use super::order::Attempt;
 use super::timers::TimerId;
 use super::{
     Action, AttemptInfo, Clock, CrashReport, GroupIndex, JobKey, JobOptions, Outcome, Reply, Scheduler,
@@ -26,8 +29,9 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Job<T> {
     pub(super) ticket: T,
-    /// Its place by age, from its first assignment on: before, its place in the queue says it.
+    /// Its place by age, from its first assignment on, 0 before: there its place in the queue says it.
     pub(super) seq: u64,
+    /// When it was enqueued; or when its delay was over, from which everything counts then.
     pub(super) enqueued: Time,
     pub(super) phase: Phase,
     pub(super) epoch: Epoch,
@@ -53,8 +57,10 @@ pub(super) type Reports = Option<Box<Vec<Arc<CrashReport>>>>;
 pub(super) enum Phase {
     /// In its group's queue, or among its suspects.
     Queued,
-    /// Until its retry is due.
+    /// Until its retry is due, or its delay is over.
     Waiting { until: Time },
+    /// Behind others of its key.
+    Behind,
     /// Sent to a worker.
     Assigned { worker: WorkerKey, ordinal: Ordinal },
     /// Its attempt ran out of time; the retry begins when that attempt is over.
@@ -124,16 +130,35 @@ impl<T: Ticket> Scheduler<T> {
     pub(super) fn accept(&mut self, group: GroupIndex, ticket: T, enqueued: Time) -> JobKey {
         let options = ticket.options();
         let has_clocks = options.timeout.is_some() || options.queue_timeout.is_some();
+        let key = if options.order.is_some() {
+            self.accept_in_order(group, ticket, enqueued)
+        } else {
+            self.accept_plain(group, ticket, enqueued)
+        };
+        if self.refuses_latecomers() {
+            self.finish(key, decided(Pending::ShuttingDown, Started::No, None));
+        } else if has_clocks {
+            self.rearm_job(key);
+        }
+        key
+    }
+
+    fn accept_plain(&mut self, group: GroupIndex, ticket: T, enqueued: Time) -> JobKey {
         let key = self.jobs.insert(group, ticket, enqueued);
         let group = &mut self.groups[usize::from(group.0)];
         group.queue.push(key);
         group.is_dirty = true;
-        if self.refuses_latecomers() {
-            self.finish(key, decided(Pending::ShuttingDown, Started::No, None));
-        } else if has_clocks {
-            self.arm_job(key, Time::NEVER);
-        }
         key
+    }
+
+    /// Sets the job's timer to the first of its clocks, or to the end of its wait if that is earlier.
+    fn rearm_job(&mut self, key: JobKey) {
+        let Some(job) = self.jobs.get(key) else { return };
+        let until = match job.phase {
+            Phase::Waiting { until } => until,
+            Phase::Queued | Phase::Behind | Phase::Assigned { .. } | Phase::Ending { .. } => Time::NEVER,
+        };
+        self.arm_job(key, until);
     }
 
     /// Sets the job's timer to the first of its clocks, or to `other` if that is earlier.
@@ -161,7 +186,7 @@ impl<T: Ticket> Scheduler<T> {
                 self.arm_job(key, Time::NEVER);
                 self.read_page(worker);
             }
-            Phase::Queued | Phase::Ending { .. } => self.arm_job(key, Time::NEVER),
+            Phase::Queued | Phase::Behind | Phase::Ending { .. } => self.arm_job(key, Time::NEVER),
         }
     }
 
@@ -179,7 +204,7 @@ impl<T: Ticket> Scheduler<T> {
     pub(super) fn decide(&mut self, key: JobKey, pending: Pending) {
         let Some(job) = self.jobs.get(key) else { return };
         match job.phase {
-            Phase::Queued | Phase::Waiting { .. } => {
+            Phase::Queued | Phase::Waiting { .. } | Phase::Behind => {
                 let outcome = decided(pending, job.started(), None);
                 self.finish(key, outcome);
             }
@@ -327,7 +352,10 @@ impl<T: Ticket> Scheduler<T> {
                 self.finish(job, decided(pending, Started::Yes, Some(info.0)));
             }
             Some(job) => self.deliver(job, reply, info),
-            None => self.groups[usize::from(group.0)].stale_answers += 1,
+            None => {
+                self.groups[usize::from(group.0)].stale_answers += 1;
+                self.depart(group, request.id);
+            }
         }
         self.note_hand_shrunk(key);
     }
@@ -388,17 +416,19 @@ impl<T: Ticket> Scheduler<T> {
         let Some(job) = self.jobs.get_mut(key) else { return };
         let group = &mut self.groups[usize::from(job.group.0)];
         match std::mem::replace(&mut job.phase, Phase::Queued) {
-            Phase::Queued => debug_assert!(false, "queued twice"),
+            Phase::Queued | Phase::Behind => debug_assert!(false, "queued twice"),
             Phase::Waiting { .. } => group.waiting -= 1,
             Phase::Assigned { .. } | Phase::Ending { .. } => self.actions.push_back(Action::Requeued(key)),
         }
-        if job.is_suspect {
-            group.suspects.insert(job.seq, key);
-        } else {
-            group.queue.put_back(job.seq, key);
-        }
         group.is_dirty = true;
         let started = job.started();
+        if job.is_suspect {
+            group.suspects.insert(job.seq, key);
+        } else if job.ticket.options().order.is_none() {
+            group.queue.put_back(job.seq, key);
+        } else {
+            self.join(key);
+        }
         if self.settles_backlog() {
             self.finish(key, decided(Pending::ShuttingDown, started, None));
         } else {
@@ -413,21 +443,25 @@ impl<T: Ticket> Scheduler<T> {
         let group = &mut self.groups[usize::from(job.group.0)];
         group.note_outcome(&outcome, self.now);
         group.is_dirty = true;
-        match job.phase {
-            Phase::Queued if job.is_suspect => drop(group.suspects.remove(&job.seq)),
-            Phase::Queued => {
-                let jobs = &self.jobs;
-                group.queue.bury_one(|key| jobs.has(key));
-            }
-            Phase::Waiting { .. } => group.waiting -= 1,
-            Phase::Assigned { worker, ordinal } | Phase::Ending { worker, ordinal } => {
+        let (mut attempt, jobs) = (Attempt::Over, &self.jobs);
+        match (job.phase, &mut group.aside) {
+            (Phase::Queued, _) if job.is_suspect => drop(group.suspects.remove(&job.seq)),
+            (Phase::Queued, Some(aside)) if job.is_ranked() => aside.ranks.bury_one(|key| jobs.has(key)),
+            (Phase::Queued, _) => group.queue.bury_one(|key| jobs.has(key)),
+            (Phase::Behind, _) => {}
+            (Phase::Waiting { .. }, _) => group.waiting -= 1,
+            (Phase::Assigned { worker, ordinal } | Phase::Ending { worker, ordinal }, _) => {
                 if let Some(worker) = self.workers.get_mut(worker)
                     && let Some(request) = worker.hand.get_mut(ordinal)
                     && request.job == Some(key)
                 {
                     request.job = None;
+                    attempt = Attempt::Open;
                 }
             }
+        }
+        if group.aside.is_some() {
+            self.leave_line(&job, attempt);
         }
         self.act(Action::Complete { ticket: job.ticket, outcome });
     }

@@ -45,10 +45,16 @@ pub(super) struct Sight<'a, T> {
     pub(super) epoch: Epoch,
     pub(super) timer: TimerId,
     pub(super) retries: u16,
+    pub(super) seq: u64,
     is_started: bool,
 }
 
 impl<T> Sight<'_, T> {
+    /// Its next assignment is its first.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.epoch == Epoch::default()
+    }
+
     pub(super) fn started(&self) -> Started {
         if self.is_started { Started::Yes } else { Started::No }
     }
@@ -169,6 +175,7 @@ impl<T> Jobs<T> {
                 epoch: Epoch::default(),
                 timer: TimerId::UNSET,
                 retries: 0,
+                seq: 0,
                 is_started: false,
             }),
             Place::Grown { key, .. } => self.grown.get(*key).map(Job::sight),
@@ -212,6 +219,7 @@ impl<T> Job<T> {
             epoch: self.epoch,
             timer: self.timer,
             retries: self.retries,
+            seq: self.seq,
             is_started: self.is_started,
         }
     }

@@ -29,11 +29,15 @@ mod idle;
 mod input;
 mod job;
 mod jobs;
+mod keys;
 mod ladder;
+mod order;
 mod outcome;
 mod pick;
 mod pool;
+mod progress;
 mod queue;
+mod ranks;
 mod recycle;
 mod replace;
 mod restart;
@@ -57,8 +61,8 @@ use ganger_protocol::{JobId, Time};
 
 pub use action::Action;
 pub use config::{
-    Config, CustomPick, GroupConfig, GroupIndex, JobOptions, MAX_PREFETCH, OnTimeout, Pick, PoisonPolicy,
-    RecyclePolicy, RestartPolicy, RetryOn, Revive, RolloutTerms,
+    Config, CustomPick, GroupConfig, GroupIndex, JobOptions, MAX_PREFETCH, OnTimeout, Order, Pick,
+    PoisonPolicy, Priority, RecyclePolicy, RestartPolicy, RetryOn, Revive, RolloutTerms,
 };
 pub use dispatch::{Explanation, Standing};
 pub use edition::Edition;
@@ -106,6 +110,7 @@ pub struct Scheduler<T> {
     random: fastrand::Rng,
     life: Life,
     is_online: bool,
+    /// The number given last in the order of turns.
     next_seq: u64,
     groups: Vec<Group>,
     jobs: Jobs<T>,

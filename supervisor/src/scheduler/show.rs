@@ -56,6 +56,7 @@ impl<T: Ticket> Scheduler<T> {
             wanted: group.wanted,
             ready: members().filter(|worker| worker.is_routable(self.now)).count() as u32,
             queued: group.backlog(),
+            waiting: group.backlog() - group.queued(),
             oldest: self.oldest_waiting(group),
             in_flight: members().map(|worker| worker.hand.len() as usize).sum(),
             done: group.done,
@@ -84,9 +85,10 @@ impl<T: Ticket> Scheduler<T> {
 
     fn oldest_waiting(&self, group: &Group) -> Option<std::time::Duration> {
         let queued = group.queue.peek(|key| self.jobs.has(key));
+        let ranked = group.aside.as_ref().and_then(|aside| aside.ranks.peek(|key| self.jobs.has(key)));
         let suspect = group.suspects.first_key_value().map(|(_, key)| *key);
         let enqueued = |key| self.jobs.get(key).map(|job| job.enqueued);
-        let oldest = queued.into_iter().chain(suspect).filter_map(enqueued).min()?;
+        let oldest = queued.into_iter().chain(ranked).chain(suspect).filter_map(enqueued).min()?;
         Some(self.now.since(oldest))
     }
 

@@ -102,7 +102,7 @@ impl<T: Ticket> Scheduler<T> {
         for key in self.jobs.keys() {
             let Some(job) = self.jobs.get(key) else { continue };
             match job.phase {
-                Phase::Queued | Phase::Waiting { .. } | Phase::Ending { .. } => {
+                Phase::Queued | Phase::Waiting { .. } | Phase::Behind | Phase::Ending { .. } => {
                     self.decide(key, Pending::ShuttingDown);
                 }
                 Phase::Assigned { worker, .. } => self.take_back(worker),

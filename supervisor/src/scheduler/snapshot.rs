@@ -26,9 +26,11 @@ pub struct GroupSnapshot {
     pub wanted: u32,
     /// How many take requests now.
     pub ready: u32,
-    /// Jobs that wait for a worker, those waiting for a retry included.
+    /// Jobs that wait: for a worker, for a retry, for the end of their delay, or behind others of their key.
     pub queued: usize,
-    /// The age of the oldest job that waits.
+    /// How many of them no worker could help: all but those that wait for a worker.
+    pub waiting: usize,
+    /// The age of the oldest job that waits for a worker; of a job with a delay it counts from the end of that.
     pub oldest: Option<Duration>,
     /// Requests sent and not yet answered.
     pub in_flight: usize,

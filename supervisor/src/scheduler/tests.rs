@@ -3,6 +3,7 @@
 mod behaviour;
 mod clocks;
 mod ending;
+mod order;
 mod restarts;
 
 use std::collections::BTreeMap;

@@ -62,7 +62,7 @@ impl<T: Ticket> Scheduler<T> {
     /// Fills the windows, worker by worker, once every free slot has its job.
     pub(super) fn send_ahead(&mut self, index: GroupIndex) {
         let prefetch = self.config.groups[usize::from(index.0)].prefetch;
-        if prefetch == 0 || self.groups[usize::from(index.0)].queue.is_empty() {
+        if prefetch == 0 || !self.groups[usize::from(index.0)].has_queued() {
             return;
         }
         let now = self.now;
@@ -71,15 +71,17 @@ impl<T: Ticket> Scheduler<T> {
             routable.map(|(key, worker)| (key, worker.capacity + worker.window(prefetch))).collect();
         for (key, room) in workers {
             while self.workers.get(key).is_some_and(|worker| worker.hand.len() < room) {
-                let Some(job) = self.front(index) else { return };
-                self.take_front(index);
+                // Who waits by rank gets the next free slot, wherever it is, and nothing is put before him.
+                let Some(lead) = self.front(index).filter(|lead| lead.rank.is_none()) else { return };
+                self.take(index, lead);
                 self.groups[usize::from(index.0)].sends_ahead = true;
-                self.assign(job, key);
+                self.assign(lead.job, key);
             }
         }
     }
 
-    /// While somebody idles and somebody else holds requests ahead, looks again soon.
+    /// While somebody holds requests ahead and somebody else idles, or a job waits that comes before them, looks again
+    /// soon.
     pub(super) fn watch_windows(&mut self, index: GroupIndex) {
         let group = &self.groups[usize::from(index.0)];
         if !group.sends_ahead && !group.window_timer.is_set() {
@@ -88,7 +90,8 @@ impl<T: Ticket> Scheduler<T> {
         let now = self.now;
         let is_idle = |worker: &Worker| worker.has_free_slot() && worker.is_routable(now);
         let holds_ahead = self.members_where(index, Worker::holds_ahead).next().is_some();
-        let wanted = holds_ahead && self.members_where(index, is_idle).next().is_some();
+        let is_somebody_idle = self.members_where(index, is_idle).next().is_some();
+        let wanted = holds_ahead && (is_somebody_idle || self.are_windows_overtaken(index));
         self.groups[usize::from(index.0)].sends_ahead = holds_ahead;
         let group = &mut self.groups[usize::from(index.0)];
         if wanted && !group.window_timer.is_set() {
@@ -98,13 +101,25 @@ impl<T: Ticket> Scheduler<T> {
         }
     }
 
+    fn are_windows_overtaken(&mut self, index: GroupIndex) -> bool {
+        let first = self.waiting_rank(index);
+        let is_overtaken = |worker: &Worker| worker.holds_ahead() && self.is_overtaken(worker, first);
+        first.is_some() && self.members_where(index, is_overtaken).next().is_some()
+    }
+
     /// Takes back the windows of workers that are stuck behind a slow request.
     pub(super) fn windows_due(&mut self, index: GroupIndex) {
         let now = self.now;
         let group = &mut self.groups[usize::from(index.0)];
         group.window_timer = TimerId::UNSET;
         group.is_dirty = true;
-        let is_stuck = |worker: &Worker| worker.holds_ahead() && now.since(worker.last_progress) >= STUCK;
+        let prefetch = self.config.groups[usize::from(index.0)].prefetch;
+        let first = self.waiting_rank(index);
+        let is_stuck = |worker: &Worker| {
+            let is_slow = worker.hand.len() > worker.capacity + worker.window(prefetch);
+            let is_late = is_slow && self.is_overtaken(worker, first);
+            worker.holds_ahead() && (now.since(worker.last_progress) >= STUCK || is_late)
+        };
         let stuck: Vec<WorkerKey> = self.members_where(index, is_stuck).map(|(key, _)| key).collect();
         for key in stuck {
             self.take_back(key);
@@ -116,10 +131,11 @@ impl<T: Ticket> Scheduler<T> {
         let Some(worker) = self.workers.get_mut(key) else { return };
         worker.is_taking_back = false;
         worker.generation = mark.generation;
+        let group = worker.group;
         let is_possible = worker.hand.note_started(mark.started).is_some();
         let unstarted = if is_possible { worker.hand.take_unstarted() } else { Vec::new() };
         for request in unstarted {
-            self.come_back(&request);
+            self.come_back(group, &request);
         }
         let held = self.workers.get(key).map(|worker| worker.hand.ordinals()).unwrap_or_default();
         for ordinal in held {
@@ -131,8 +147,8 @@ impl<T: Ticket> Scheduler<T> {
         }
     }
 
-    fn come_back(&mut self, request: &InHand) {
-        let Some(key) = request.job else { return };
+    fn come_back(&mut self, group: GroupIndex, request: &InHand) {
+        let Some(key) = request.job else { return self.depart(group, request.id) };
         let Some(job) = self.jobs.get(key) else { return };
         match request.pending {
             Some(pending) => {

@@ -19,6 +19,7 @@ static PLAIN_OPTIONS: JobOptions = JobOptions {
     retry_backoff: None,
     retry_backoff_max: Duration::from_secs(30),
     affinity: None,
+    order: None,
 };
 
 /// What a job says about itself beyond its payload; jobs made alike share one.
