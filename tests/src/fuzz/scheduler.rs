@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use ganger::internals::{
-    Backlog, Config, ExitStatus, GroupConfig, GroupIndex, Input, JobKey, JobOptions, OnTimeout, Outcome,
-    Pick, RetryOn, SpawnFailure, WorkerKey,
+    Backlog, Config, ExitStatus, GroupConfig, GroupIndex, Input, JobKey, JobOptions, OnTimeout, Order,
+    Outcome, Pick, Priority, RetryOn, SpawnFailure, WorkerKey,
 };
 use ganger_protocol::{Answered, Epoch, EventHead, Kind, Ordinal, Page, Time, VERSION, Vitals};
 
@@ -109,10 +109,21 @@ fn enqueue(rig: &mut Rig, tape: &mut Tape<'_>) {
         retry_on: RetryOn { worker_lost: how & 32 == 0, failure: how & 64 != 0, run_timeout: how & 128 != 0 },
         retry_backoff: (how & 65 == 65).then_some(Duration::from_millis(5)),
         affinity: tape.bit().then_some(7),
+        order: tape.bit().then(|| Box::new(order(tape))),
         ..JobOptions::default()
     };
     let group = GroupIndex(tape.below(usize::from(rig.groups())) as u16);
     rig.enqueue(group, options);
+}
+
+fn order(tape: &mut Tape<'_>) -> Order {
+    let how = tape.byte();
+    Order {
+        priority: [Priority::High, Priority::Normal, Priority::Low][usize::from(how) % 3],
+        delay: (how & 8 != 0).then(|| some_time(tape)),
+        not_before: (how & 16 != 0).then(|| Time::ZERO + some_time(tape)),
+        key: (how & 32 != 0).then_some(u64::from(how >> 6)),
+    }
 }
 
 fn act_up(rig: &mut Rig, peer: usize, step: usize, tape: &mut Tape<'_>, features: &mut Features) {

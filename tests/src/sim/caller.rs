@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ganger::internals::{Backlog, GroupIndex, Input, JobOptions, OnTimeout, Ticket as TicketTrait};
+use ganger::internals::{Backlog, GroupIndex, Input, JobOptions, OnTimeout, Priority, Ticket as TicketTrait};
 use ganger_protocol::{JobId, Time};
 
 use super::calendar::Happening;
@@ -89,7 +89,9 @@ impl World {
         let draft = Draft::draw(&mut self.rng, &mix);
         let enqueued = self.now();
         let policy = self.plan.config.groups[group].poison;
-        let terms = terms(&draft.options, policy.deaths, policy.losses);
+        let mut draft = draft;
+        self.give_instant(&mut draft.options);
+        let terms = terms(&draft.options, policy.deaths, policy.losses, enqueued);
         let index = self.ledger.offer(group, terms, enqueued);
         self.jobs.push(JobFacts {
             key: None,
@@ -107,6 +109,15 @@ impl World {
             ticket: Ticket { index, options: draft.options },
             enqueued,
         });
+    }
+
+    /// Half of those with a delay name the instant.
+    fn give_instant(&mut self, options: &mut JobOptions) {
+        let now = self.now();
+        let Some(order) = options.order.as_mut().filter(|order| order.delay.is_some()) else { return };
+        if self.rng.bool() {
+            order.not_before = order.delay.take().map(|delay| now + delay);
+        }
     }
 
     fn cancel(&mut self) {
@@ -150,7 +161,7 @@ impl World {
         match command {
             Command::Enqueue { group, ticket, enqueued } => {
                 let index = ticket.index;
-                self.ledger.accept(index, now);
+                self.ledger.accept(&self.court, index, now);
                 let key = self.scheduler.enqueue(now, GroupIndex(group as u16), ticket, enqueued);
                 self.jobs[index].key = Some(key);
             }
@@ -229,8 +240,17 @@ impl World {
     }
 }
 
-fn terms(options: &JobOptions, deaths: u8, losses: u8) -> Terms {
+fn terms(options: &JobOptions, deaths: u8, losses: u8, enqueued: Time) -> Terms {
+    let order = options.order.as_deref().cloned().unwrap_or_default();
+    let named = order.not_before.map(|instant| instant.since(enqueued));
     Terms {
+        class: match order.priority {
+            Priority::High => 0,
+            Priority::Low => 2,
+            _ => 1,
+        },
+        delay: named.or(order.delay).unwrap_or(Duration::ZERO),
+        key: order.key,
         retries: options.retries,
         queue_timeout: options.queue_timeout,
         run_timeout: options.run_timeout,

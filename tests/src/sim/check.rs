@@ -49,10 +49,18 @@ checks! {
     LossIsProven,
     /// An outcome is one that the job's life so far allows.
     OutcomeIsEarned,
-    /// P7: first assignments within a group are in the order of enqueueing.
+    /// P7: first assignments within a class of a group are in the order of enqueueing.
     FirstInFirstOut,
     /// J6: a job that comes back keeps its place by age.
     AgeKeepsItsPlace,
+    /// J12: no job is sent while one waits that comes before it by class and age.
+    ClassesAreKept,
+    /// J12: no job is sent before its delay is over.
+    NeverBeforeItsTime,
+    /// J12: of one key no more jobs are under way than may be, whatever becomes of them and their workers.
+    KeysAreKeptApart,
+    /// P7: jobs of one key are sent in the order in which they came.
+    KeysKeepTheirOrder,
     /// P9: a clock settles its job at its time, give or take 10 ms.
     DeadlinesAreMet,
     /// P9: no clock runs out early.

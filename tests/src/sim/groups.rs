@@ -33,6 +33,8 @@ pub(crate) struct GroupModel {
     probe_free_at: Option<Time>,
     /// Since when somebody idles while another holds requests ahead.
     pub(crate) held_back_since: Option<Time>,
+    /// Since when a job waits by rank while another that comes after it is held ahead.
+    pub(crate) overtaken_since: Option<Time>,
     /// When the last thing happened that moves the time of a replacement.
     pub(crate) changed: Time,
     limit: Option<u32>,
@@ -86,6 +88,7 @@ impl GroupModel {
             last_probe: None,
             probe_free_at: None,
             held_back_since: None,
+            overtaken_since: None,
             changed: now,
             limit: policy.limit,
             window: policy.window,

@@ -24,6 +24,7 @@ impl World {
         }
         for group in 0..self.groups.len() {
             self.check_idle_workers(group);
+            self.check_overtaken_windows(group);
             self.check_strength(group);
         }
         self.check_end_in_time();
@@ -192,7 +193,8 @@ impl World {
         }
         let now = self.now();
         let is_due = |job: &usize| self.ledger.jobs[*job].is_due(&self.court, now);
-        let due: Vec<usize> = self.ledger.waiting[group].iter().copied().filter(is_due).collect();
+        let may_go = |job: &usize| is_due(job) && self.ledger.is_seated(*job);
+        let due: Vec<usize> = self.ledger.waiting[group].iter().copied().filter(may_go).collect();
         let suspects = due.iter().filter(|job| self.ledger.jobs[**job].may_be_suspect()).count();
         // One worker is kept free for the suspects.
         let free = idle.len() - usize::from(suspects > 0 || self.may_have_reserve(group)).min(idle.len());
@@ -234,6 +236,41 @@ impl World {
                 )
             },
         );
+    }
+
+    /// Who waits by class does not wait for long behind requests that were sent ahead and come after him.
+    fn check_overtaken_windows(&mut self, group: usize) {
+        let now = self.now();
+        let overtaken = self.overtaken_window(group);
+        let Some((job, proc)) = overtaken else {
+            self.groups[group].overtaken_since = None;
+            return;
+        };
+        let since = *self.groups[group].overtaken_since.get_or_insert(now);
+        let since = since.max(self.procs[proc].told.last_progress);
+        self.court.demand(!self.court.is_overdue(now, since + RECALL, since), Check::ClassesAreKept, || {
+            format!("job {job} waits since {since:?} behind requests that process {proc} holds ahead")
+        });
+    }
+
+    /// A job that waits by rank, and a process that holds requests ahead that come after it.
+    fn overtaken_window(&self, group: usize) -> Option<(usize, usize)> {
+        if self.plan.config.groups[group].prefetch == 0 {
+            return None;
+        }
+        let (ledger, now) = (&self.ledger, self.now());
+        let waits = |job: &usize| {
+            !ledger.jobs[*job].is_plain()
+                && ledger.is_due_for_long(&self.court, now, *job)
+                && ledger.is_seated(*job)
+        };
+        let first =
+            ledger.waiting[group].iter().copied().filter(waits).min_by_key(|job| ledger.rank(*job))?;
+        let is_overtaken = |proc: &usize| {
+            let last = self.procs[*proc].told.held.last().map(|attempt| ledger.attempts[*attempt].job);
+            self.holds_ahead(*proc) && last.is_some_and(|last| ledger.comes_before(&self.court, first, last))
+        };
+        self.unburied(group).find(is_overtaken).map(|proc| (first, proc))
     }
 
     fn holds_ahead(&self, proc: usize) -> bool {

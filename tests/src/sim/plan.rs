@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ganger::internals::{
-    Backlog, Config, GroupConfig, JobOptions, OnTimeout, Pick, PoisonPolicy, RestartPolicy, RetryOn,
+    Backlog, Config, GroupConfig, JobOptions, OnTimeout, Order, Pick, PoisonPolicy, Priority, RestartPolicy,
+    RetryOn,
 };
 
 /// What one schedule is like.
@@ -62,6 +63,11 @@ pub(crate) struct Mix {
     /// Jobs with clocks, retries and unusual options, in parts of 1,000.
     pub(crate) clocks: u32,
     pub(crate) retries: u32,
+    /// Jobs of other classes than the normal one, with delays, and with keys, in parts of 1,000; of how many keys.
+    pub(crate) classes: u32,
+    pub(crate) delays: u32,
+    pub(crate) keyed: u32,
+    pub(crate) keys: u64,
 }
 
 /// How everything is ended.
@@ -136,6 +142,10 @@ impl Mix {
             long: pick(rng, &[0, 20, 100, 400]),
             clocks: pick(rng, &[0, 100, 500, 1_000]),
             retries: pick(rng, &[0, 100, 500, 1_000]),
+            classes: pick(rng, &[0, 0, 0, 100, 700]),
+            delays: pick(rng, &[0, 0, 0, 50, 300]),
+            keyed: pick(rng, &[0, 0, 0, 100, 700]),
+            keys: pick(rng, &[1, 2, 5, 40]),
         }
     }
 }
@@ -145,6 +155,8 @@ fn group(rng: &mut Rng, index: usize) -> GroupConfig {
     GroupConfig {
         prefetch: pick(rng, &[0, 0, 0, 1, 2, 4, 16]),
         pick: policy(rng),
+        ageing: Duration::from_millis(pick(rng, &[1, 20, 200, 2_000, 100_000])),
+        key_limit: pick(rng, &[1, 1, 1, 2, 3]),
         boot_timeout: millis(rng, 500..=5_000),
         cancel_grace: millis(rng, 10..=1_000),
         bystander_grace: millis(rng, 10..=3_000),
@@ -258,5 +270,17 @@ fn options(rng: &mut Rng, mix: &Mix) -> JobOptions {
         retry_backoff: if rng.u8(..3) == 0 { Some(millis(rng, 1..=300)) } else { None },
         retry_backoff_max: millis(rng, 100..=1_000),
         affinity: if rng.bool() { Some(rng.u64(..5)) } else { None },
+        order: order(rng, mix),
     }
+}
+
+fn order(rng: &mut Rng, mix: &Mix) -> Option<Box<Order>> {
+    let chance = |rng: &mut Rng, share: u32| share > 0 && rng.u32(..1_000) < share;
+    let priority =
+        if chance(rng, mix.classes) { pick(rng, &[Priority::High, Priority::Low]) } else { Priority::Normal };
+    let longest = pick(rng, &[2, 50, 1_500]);
+    let delay = chance(rng, mix.delays).then(|| millis(rng, 0..=longest));
+    let key = chance(rng, mix.keyed).then(|| rng.u64(..mix.keys));
+    let order = Order { priority, delay, not_before: None, key };
+    (order != Order::default()).then(|| Box::new(order))
 }

@@ -45,7 +45,9 @@ impl World {
         self.court.demand(refusal.is_none(), Check::OnlyReadyWorkers, || {
             format!("job {job} was sent to process {proc}, which is {}", refusal.unwrap_or_default())
         });
-        let room = told.capacity.unwrap_or(0) + self.policy(proc).prefetch;
+        // Only who waits in the plain queue is sent ahead.
+        let ahead = if self.ledger.jobs[job].is_plain() { self.policy(proc).prefetch } else { 0 };
+        let room = told.capacity.unwrap_or(0) + ahead;
         let held = told.held.len();
         let is_truthful = self.procs[proc].sort.is_truthful();
         self.court.demand(held < room as usize || !is_truthful, Check::WithinCapacity, || {

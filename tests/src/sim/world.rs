@@ -98,7 +98,7 @@ impl World {
             court: Court::default(),
             procs: Vec::new(),
             live: Vec::new(),
-            ledger: Ledger::new(groups.len()),
+            ledger: Ledger::new(&plan.config.groups),
             groups,
             jobs: Vec::new(),
             commands: Vec::new(),

@@ -125,8 +125,8 @@ impl Ledger {
         }
         let job = &self.jobs[index];
         let due = match clock {
-            WhichClock::Queue => job.terms.queue_timeout.map(|timeout| job.enqueued + timeout),
-            WhichClock::Total => job.terms.timeout.map(|timeout| job.enqueued + timeout),
+            WhichClock::Queue => job.terms.queue_timeout.map(|timeout| job.counts_from + timeout),
+            WhichClock::Total => job.terms.timeout.map(|timeout| job.counts_from + timeout),
             WhichClock::Run => self.run_deadline(index),
         };
         court.demand(due.is_some_and(|due| now >= due), Check::ClocksAreNeverEarly, || {

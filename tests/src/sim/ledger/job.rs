@@ -9,6 +9,10 @@ use super::super::court::Court;
 /// What a job's owner asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
+    /// How many classes are above its own.
+    pub(crate) class: u32,
+    pub(crate) delay: Duration,
+    pub(crate) key: Option<u64>,
     pub(crate) retries: u16,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) run_timeout: Option<Duration>,
@@ -131,6 +135,8 @@ pub(crate) struct Job {
     pub(crate) group: usize,
     pub(crate) terms: Terms,
     pub(crate) enqueued: Time,
+    /// From when its clocks and its age count.
+    pub(crate) counts_from: Time,
     pub(crate) phase: Phase,
     /// 1 + the retries spent.
     pub(crate) number: u16,
@@ -149,6 +155,16 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// Whether it simply waits in the order of enqueueing, with others of its class.
+    pub(crate) fn is_simple(&self) -> bool {
+        self.terms.key.is_none() && self.terms.delay.is_zero()
+    }
+
+    /// Whether it waits in the plain queue.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.terms.class == 1 && self.terms.key.is_none()
+    }
+
     pub(crate) fn is_suspect(&self) -> bool {
         self.deaths[0] >= 1 || self.losses[0] >= self.terms.poison_losses
     }

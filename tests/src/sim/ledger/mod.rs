@@ -17,10 +17,12 @@ mod deadlines;
 mod job;
 mod losses;
 mod order;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use ganger::internals::GroupConfig;
 use ganger_protocol::{Epoch, Ordinal, Time};
 
 use super::check::Check;
@@ -39,6 +41,11 @@ pub(crate) struct Ledger {
     pub(crate) waiting: Vec<BTreeSet<usize>>,
     /// Jobs never sent, by group, oldest first.
     pub(crate) unsent: Vec<BTreeSet<usize>>,
+    /// Jobs with keys, by group and key, in the order in which they were enqueued.
+    lines: BTreeMap<(usize, u64), Vec<usize>>,
+    /// The groups' own terms for classes and keys.
+    ageing: Vec<Duration>,
+    key_limits: Vec<u32>,
     /// Jobs whose phase is `Owes` or `MayOwe`.
     owing: Vec<usize>,
     /// Attempts that were sent a Cancel in this turn.
@@ -55,16 +62,22 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(groups: usize) -> Ledger {
-        let empty = vec![BTreeSet::new(); groups];
-        Ledger { waiting: empty.clone(), unsent: empty, ..Ledger::default() }
+    pub(crate) fn new(groups: &[GroupConfig]) -> Ledger {
+        let empty = vec![BTreeSet::new(); groups.len()];
+        let ageing = groups.iter().map(|group| group.ageing).collect();
+        let key_limits = groups.iter().map(|group| group.key_limit).collect();
+        Ledger { waiting: empty.clone(), unsent: empty, ageing, key_limits, ..Ledger::default() }
     }
 
     pub(crate) fn offer(&mut self, group: usize, terms: Terms, enqueued: Time) -> usize {
+        if let Some(key) = terms.key {
+            self.lines.entry((group, key)).or_default().push(self.jobs.len());
+        }
         self.jobs.push(Job {
             group,
             terms,
             enqueued,
+            counts_from: enqueued + terms.delay,
             phase: Phase::Offered,
             number: 1,
             is_number_vague: false,
@@ -80,19 +93,22 @@ impl Ledger {
     }
 
     /// The supervisor takes the job in.
-    pub(crate) fn accept(&mut self, index: usize, now: Time) {
-        let Job { group, terms, enqueued, .. } = self.jobs[index];
+    pub(crate) fn accept(&mut self, court: &Court, index: usize, now: Time) {
+        let Job { group, terms, counts_from, .. } = self.jobs[index];
         self.unsettled += 1;
         self.unsent[group].insert(index);
         if let Some(timeout) = terms.timeout {
-            self.deadlines.insert((enqueued + timeout, index), (WhichClock::Total, usize::MAX));
+            self.deadlines.insert((counts_from + timeout, index), (WhichClock::Total, usize::MAX));
         }
         if let Some(timeout) = terms.queue_timeout {
             // One nanosecond apart, so that equal clocks do not hide each other.
-            let at = enqueued + timeout + Duration::from_nanos(1);
+            let at = counts_from + timeout + Duration::from_nanos(1);
             self.deadlines.insert((at, index), (WhichClock::Queue, usize::MAX));
         }
-        self.wait(index, now, [Duration::ZERO; 2]);
+        // A stop that it met on its way moved its time, too.
+        let most = (counts_from + court.stopped_since(self.jobs[index].enqueued)).since(now);
+        let late = if terms.delay.is_zero() || most.is_zero() { Duration::ZERO } else { most + PRECISION };
+        self.wait(index, now, [counts_from.since(now), late]);
     }
 
     /// The supervisor sends it. Says which attempt this is.
@@ -147,6 +163,9 @@ impl Ledger {
                 running.map(|one| self.attempts[*one].proc)
             )
         });
+        if !self.attempts[attempt].is_vague {
+            self.check_running(court, index);
+        }
         let job = &mut self.jobs[index];
         job.starts += 1;
         job.first_start.get_or_insert(now);

@@ -4,7 +4,7 @@ use ganger_protocol::{Epoch, Time};
 
 use super::super::check::Check;
 use super::super::court::Court;
-use super::{Attempt, Ledger, Phase};
+use super::{Attempt, Job, Ledger, Phase};
 
 impl Ledger {
     pub(super) fn check_send(&self, court: &mut Court, now: Time, attempt: &Attempt) {
@@ -12,8 +12,12 @@ impl Ledger {
         let job = &self.jobs[index];
         match job.phase {
             Phase::Waiting { from, .. } => {
-                court.demand(now >= from, Check::RetriesAreGiven, || {
-                    format!("job {index} was sent {:?} before its retry's delay was over", from.since(now))
+                let check = match job.attempts.is_empty() {
+                    true => Check::NeverBeforeItsTime,
+                    false => Check::RetriesAreGiven,
+                };
+                court.demand(now >= from, check, || {
+                    format!("job {index} was sent {:?} before its delay was over", from.since(now))
                 });
             }
             Phase::MayOwe(_) => {}
@@ -48,6 +52,8 @@ impl Ledger {
             format!("job {index} was sent after a kill that lets only what is in flight end")
         });
         self.check_order(court, now, index);
+        self.check_class(court, now, index);
+        self.check_line(court, index);
     }
 
     pub(super) fn check_order(&self, court: &mut Court, now: Time, index: usize) {
@@ -55,8 +61,12 @@ impl Ledger {
         if job.may_be_suspect() {
             return;
         }
+        let is_alike = |other: &Job| other.is_simple() && other.terms.class == job.terms.class;
+        if !is_alike(job) {
+            return;
+        }
         if job.attempts.is_empty() {
-            let first = self.unsent[job.group].first().copied();
+            let first = self.unsent[job.group].iter().copied().find(|first| is_alike(&self.jobs[*first]));
             court.demand(first == Some(index), Check::FirstInFirstOut, || {
                 format!("job {index} was assigned before the older job {first:?}")
             });
@@ -64,7 +74,10 @@ impl Ledger {
         let older = self.waiting[job.group].range(..index).find(|older| {
             let older = &self.jobs[**older];
             // One that comes back in this very turn may come too late for what was decided before.
-            older.is_due(court, now) && older.waits_since_before(now) && !older.may_be_suspect()
+            is_alike(older)
+                && older.is_due(court, now)
+                && older.waits_since_before(now)
+                && !older.may_be_suspect()
         });
         court.demand(older.is_none(), Check::AgeKeepsItsPlace, || {
             format!("job {index} was sent before the older job {older:?}, which was due")
