@@ -87,7 +87,7 @@ impl<T: Ticket> Scheduler<T> {
         let serving = self.members_where(index, |worker| worker.is_serving()).count();
         let coming = (self.target(index) as usize).saturating_sub(serving);
         let group = &mut self.groups[usize::from(index.0)];
-        let waiting = group.queue.len() + group.suspects.len();
+        let waiting = group.queued();
         let needed = u32::try_from(waiting.saturating_sub(coming)).unwrap_or(u32::MAX);
         if needed > 0 {
             group.resting = group.resting.saturating_sub(needed);
