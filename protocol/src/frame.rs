@@ -62,6 +62,10 @@ pub enum Kind {
     WorkerCall = 0x88,
     /// Worker → supervisor: the answer to a call.
     WorkerCallAnswer = 0x89,
+    /// Worker → supervisor: how its metrics have changed.
+    Metrics = 0x8d,
+    /// Worker → supervisor: what its own health check says, when that has changed.
+    HealthReport = 0x8e,
 }
 
 impl Kind {
@@ -87,6 +91,8 @@ impl Kind {
             0x87 => K::PooledAnswer,
             0x88 => K::WorkerCall,
             0x89 => K::WorkerCallAnswer,
+            0x8d => K::Metrics,
+            0x8e => K::HealthReport,
             _ => return None,
         })
     }
@@ -158,7 +164,9 @@ impl Limits {
             | K::WorkerHello
             | K::Ready
             | K::Busy
-            | K::Goodbye => 0,
+            | K::Goodbye
+            | K::Metrics
+            | K::HealthReport => 0,
         }
     }
 }

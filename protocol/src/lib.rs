@@ -20,6 +20,7 @@ mod id;
 mod inbox;
 mod memory;
 mod message;
+mod metrics;
 mod outbox;
 mod place;
 mod pool;
@@ -39,9 +40,14 @@ pub use id::{Epoch, Generation, JobId, Ordinal};
 pub use inbox::{Growth, Inbox};
 pub use memory::PageError;
 pub use message::{
-    Answer, AnswerHead, Answered, CallAnswered, Cancel, EventHead, MAGIC, MAX_LISTENERS, Ready, RequestHead,
-    SupervisorCall, SupervisorCallAnswer, SupervisorHello, ToSupervisor, ToWorker, VERSION, WorkerCall,
-    WorkerCallAnswer, WorkerHello,
+    Answer, AnswerHead, Answered, CallAnswered, Cancel, EventHead, HealthReport, MAGIC, MAX_HEALTH_REASON,
+    MAX_LISTENERS, Ready, RequestHead, SupervisorCall, SupervisorCallAnswer, SupervisorHello, ToSupervisor,
+    ToWorker, VERSION, WorkerCall, WorkerCallAnswer, WorkerHello,
+};
+pub use metrics::{
+    Amount, Change, Counter, Declaration, Gauge, HISTOGRAM_SUFFIXES, Histogram, MAX_BUCKETS, MAX_HELP,
+    MAX_LABEL_VALUE, MAX_LABELS, MAX_METRIC_NAME, MAX_METRICS, MetricError, Metrics, MetricsReport, Reading,
+    Registry, Reporter, Shape,
 };
 pub use outbox::{Body, Outbox};
 pub use place::{Place, PlaceError};

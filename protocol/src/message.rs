@@ -5,10 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 mod relay;
-
+use crate::{Epoch, Frame, FrameError, Generation, JobId, Kind, MetricsReport, Ordinal, Payload};
 pub use relay::{CallAnswered, SupervisorCall, SupervisorCallAnswer, WorkerCall, WorkerCallAnswer};
-
-use crate::{Epoch, Frame, FrameError, Generation, JobId, Kind, Ordinal, Payload};
 
 /// The first four bytes of either Hello.
 pub const MAGIC: [u8; 4] = *b"gang";
@@ -149,6 +147,16 @@ pub struct EventHead<'a> {
     pub name: Cow<'a, str>,
 }
 
+/// The longest reason of a [`HealthReport`], in bytes.
+pub const MAX_HEALTH_REASON: usize = 1024;
+
+/// What a worker's own health check says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// Why the worker is not healthy; `None` when it is, again.
+    pub failure: Option<String>,
+}
+
 /// Everything a worker can be told.
 #[derive(Debug)]
 pub enum ToWorker<'a> {
@@ -189,6 +197,10 @@ pub enum ToSupervisor<'a> {
     Call(WorkerCall<'a>, Payload<'a>),
     /// The answer to a call.
     CallAnswer(WorkerCallAnswer, Payload<'a>),
+    /// How my metrics have changed.
+    Metrics(MetricsReport),
+    /// What my own health check says now.
+    Health(HealthReport),
 }
 
 impl<'a> ToWorker<'a> {
@@ -217,7 +229,9 @@ impl<'a> ToWorker<'a> {
             | Kind::Goodbye
             | Kind::PooledAnswer
             | Kind::WorkerCall
-            | Kind::WorkerCallAnswer => {
+            | Kind::WorkerCallAnswer
+            | Kind::Metrics
+            | Kind::HealthReport => {
                 return Err(FrameError::NotAllowed { kind, place: "from a supervisor" });
             }
         })
@@ -241,6 +255,8 @@ impl<'a> ToSupervisor<'a> {
             Kind::Goodbye => nothing(kind, head, ToSupervisor::Goodbye)?,
             Kind::WorkerCall => ToSupervisor::Call(fields(kind, head)?, payload),
             Kind::WorkerCallAnswer => ToSupervisor::CallAnswer(fields(kind, head)?, payload),
+            Kind::Metrics => ToSupervisor::Metrics(fields(kind, head)?),
+            Kind::HealthReport => ToSupervisor::Health(fields(kind, head)?),
             Kind::PooledAnswer => return Err(FrameError::NotAllowed { kind, place: "without a pool" }),
             Kind::SupervisorHello
             | Kind::Request

@@ -14,7 +14,7 @@ use crate::driver::{self, DriverConfig, GroupProgram, OnSignals, Subscriber};
 use crate::error::ConfigError;
 use crate::group::{check_members, in_range, unusable};
 use crate::scheduler::{
-    Backlog, Config, GroupIndex, Pick, PoisonPolicy, RecyclePolicy, RestartPolicy, Revive,
+    Backlog, Config, GroupIndex, OnUnhealthy, Pick, PoisonPolicy, RecyclePolicy, RestartPolicy, Revive,
 };
 use crate::shared::QueueLimits;
 use crate::supervisor::Settings;
@@ -112,6 +112,11 @@ impl Builder {
     /// As [`Group::key_limit`], for the first group.
     pub fn key_limit(self, jobs: u32) -> Builder {
         self.first(|group| group.key_limit(jobs))
+    }
+
+    /// As [`Group::on_unhealthy`], for the first group.
+    pub fn on_unhealthy(self, policy: OnUnhealthy) -> Builder {
+        self.first(|group| group.on_unhealthy(policy))
     }
 
     /// As [`Group::restart`], for the first group.

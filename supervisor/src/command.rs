@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crossbeam_channel::Sender;
 
 use crate::driver::{Birth, Subscriber};
+use crate::metrics::Figures;
 use crate::rollout::{HeldProgram, Teller};
 use crate::scheduler::{Backlog, Edition, Explanation, GroupIndex, RolloutTerms, Snapshot, Standstill};
 use crate::slot::JobSlot;
@@ -82,6 +83,8 @@ pub(crate) enum Command {
     },
     /// Show everything.
     Snapshot(Sender<Snapshot>),
+    /// Show everything, the metrics included.
+    Figures(Sender<Box<(Snapshot, Figures)>>),
     /// Show how a worker would be picked now.
     Explain {
         /// For a job of this group.

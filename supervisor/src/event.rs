@@ -49,6 +49,18 @@ pub enum Event {
         /// The worker's name.
         worker: Arc<str>,
     },
+    /// A worker's own health check fails, or fails for another reason.
+    WorkerUnhealthy {
+        /// The worker's name.
+        worker: Arc<str>,
+        /// What the check says.
+        reason: Arc<str>,
+    },
+    /// A worker's own health check succeeds again.
+    WorkerHealthy {
+        /// The worker's name.
+        worker: Arc<str>,
+    },
     /// The supervisor is ending a worker against its will.
     WorkerKilled {
         /// The worker's name.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::{SlotValues, Terms};
-use crate::scheduler::{GroupConfig, Pick, PoisonPolicy, RecyclePolicy, RestartPolicy, Revive};
+use crate::scheduler::{GroupConfig, OnUnhealthy, Pick, PoisonPolicy, RecyclePolicy, RestartPolicy, Revive};
 use crate::{Program, Resource, Rlimit, StartError};
 
 mod check;
@@ -206,6 +206,14 @@ impl Group {
     #[must_use]
     pub fn key_limit(mut self, jobs: u32) -> Group {
         self.policies.key_limit = jobs;
+        self
+    }
+
+    /// What becomes of a worker whose own health check fails, besides being shown by `health()` and told. Default
+    /// [`OnUnhealthy::Report`]: nothing.
+    #[must_use]
+    pub fn on_unhealthy(mut self, policy: OnUnhealthy) -> Group {
+        self.policies.on_unhealthy = policy;
         self
     }
 

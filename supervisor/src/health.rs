@@ -69,6 +69,13 @@ pub enum Problem {
         /// How it ended.
         end: Arc<str>,
     },
+    /// A worker's own health check fails.
+    Unhealthy {
+        /// The worker's name.
+        worker: Arc<str>,
+        /// What the check says.
+        reason: Arc<str>,
+    },
     /// A group has fewer workers, those starting included, than it should.
     Missing {
         /// The group.
@@ -108,6 +115,7 @@ impl fmt::Display for Problem {
             Problem::Down { worker, end } => {
                 write!(f, "worker {worker} is down until it is revived: {end}")
             }
+            Problem::Unhealthy { worker, reason } => write!(f, "worker {worker} is not healthy: {reason}"),
             Problem::Missing { group, present, wanted } => {
                 write!(f, "group {group} has {present} of {wanted} workers")
             }
@@ -127,12 +135,14 @@ fn meaning(why: Unrouted) -> &'static str {
         Unrouted::Tainted => "a job of it ran out of time or was cancelled, and its handler has not ended",
         Unrouted::Suspected => "its heartbeat is overdue",
         Unrouted::Isolated => "it is kept for a job with which a worker died",
+        Unrouted::Unhealthy => "its own health check fails",
     }
 }
 
 impl Health {
     /// Whether nothing is wrong: every worker is starting, ready, busy by its own word, or leaving as it was asked
-    /// to; every group is complete; no queue is stuck; the supervisor has not stopped.
+    /// to, and healthy by its own check if it has one; every group is complete; no queue is stuck; the supervisor has not
+    /// stopped.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.problems.is_empty()
@@ -142,6 +152,7 @@ impl Health {
         let Snapshot { groups, workers, is_shutting_down } = snapshot;
         let phase = if is_shutting_down { Phase::ShuttingDown } else { Phase::Running };
         let mut problems: Vec<Problem> = workers.iter().filter_map(worker_problem).collect();
+        problems.extend(workers.iter().filter_map(unhealthy));
         for group in &groups {
             problems.extend(degraded(group));
             problems.extend(stuck(group, stuck_after));
@@ -151,6 +162,11 @@ impl Health {
             }
         }
         Health { phase, problems, groups, workers }
+    }
+
+    /// Of a supervisor that is no more, with what it was like at its end.
+    pub(crate) fn ended(snapshot: Snapshot) -> Health {
+        Health { groups: snapshot.groups, ..Health::stopped() }
     }
 
     /// Of a supervisor that is no more.
@@ -166,6 +182,8 @@ fn worker_problem(worker: &WorkerSnapshot) -> Option<Problem> {
         WorkerStatus::Stopping | WorkerStatus::Exited | WorkerStatus::Failed => false,
     };
     let is_routed = match worker.unrouted {
+        // Said of its own.
+        Some(Unrouted::Unhealthy) |
         // Kept free for one job on purpose.
         None | Some(Unrouted::Isolated) => true,
         Some(Unrouted::Tainted | Unrouted::Suspected) => false,
@@ -179,6 +197,11 @@ fn worker_problem(worker: &WorkerSnapshot) -> Option<Problem> {
 
 fn down(worker: &DownWorker) -> Problem {
     Problem::Down { worker: Arc::clone(&worker.name), end: Arc::clone(&worker.end) }
+}
+
+fn unhealthy(worker: &WorkerSnapshot) -> Option<Problem> {
+    let reason = Arc::clone(worker.unhealthy.as_ref()?);
+    Some(Problem::Unhealthy { worker: Arc::clone(&worker.name), reason })
 }
 
 fn degraded(group: &GroupSnapshot) -> Option<Problem> {

@@ -57,7 +57,7 @@
 //! | give work | [`Supervisor::enqueue`], [`map`](Supervisor::map), [`enqueue_to`](Supervisor::enqueue_to) |
 //! | say how | [`Job`]: retries, three clocks, priority, delay, key, headers |
 //! | take results | [`Handle`]: wait, look, `.await`, call back |
-//! | watch | [`Supervisor::health`], [`events`](Supervisor::events), [`explain`](Supervisor::explain) |
+//! | watch | [`Supervisor::health`], [`events`](Supervisor::events), [`metrics`](Supervisor::metrics), [`explain`](Supervisor::explain) |
 //! | steer | [`resize`](Supervisor::resize), [`rollout`](Supervisor::rollout), [`shutdown_worker`](Supervisor::shutdown_worker), [`revive`](Supervisor::revive), [`broadcast`](Supervisor::broadcast) |
 //! | end | [`soft_kill`](Supervisor::soft_kill), [`hard_kill`](Supervisor::hard_kill), [`join`](Supervisor::join) |
 //!
@@ -86,6 +86,7 @@ mod handle;
 mod health;
 mod job;
 mod map;
+mod metrics;
 mod program;
 #[allow(clippy::disallowed_methods, reason = "a response knows when its job was made")]
 mod response;
@@ -105,7 +106,10 @@ mod supervisor;
 #[allow(clippy::disallowed_methods, reason = "it stands in for the driver")]
 mod testing;
 
-pub use ganger_protocol::{Call, CodecError, Failure, FailureKind, JobId, RetryHint, decode, encode};
+pub use ganger_protocol::{
+    Call, CodecError, Counter, Failure, FailureKind, Gauge, Histogram, JobId, MetricError, RetryHint, decode,
+    encode,
+};
 
 pub use builder::Builder;
 pub use completions::{Completions, Results};
@@ -118,15 +122,16 @@ pub use handle::{Canceller, Handle, JobStatus};
 pub use health::{Health, Phase, Problem};
 pub use job::{Job, Raw, Work};
 pub use map::{Map, MapResult, MapUnordered};
+pub use metrics::Metrics;
 pub use program::Program;
 pub use response::{JobResult, Response};
 pub use rlimit::{Resource, Rlimit};
 pub use rollout::{Rollout, RolloutTicket};
 pub use scheduler::{
     Backlog, Candidate, Clock, CrashReport, CustomPick, DownWorker, Exit, ExitStatus, Explanation,
-    GroupSnapshot, KillCause, Latency, OnTimeout, Pick, PoisonPolicy, Priority, RecycleCause, RecyclePolicy,
-    Recycled, RestartPolicy, RetryOn, Revive, RolloutAbort, RolloutPhase, RolloutStatus, Standing, Started,
-    Unrouted, WorkerSnapshot, WorkerStatus,
+    GroupSnapshot, JobEnds, KillCause, Latency, OnTimeout, OnUnhealthy, Pick, PoisonPolicy, Priority,
+    RecycleCause, RecyclePolicy, Recycled, RestartPolicy, RetryOn, Revive, RolloutAbort, RolloutPhase,
+    RolloutStatus, Standing, Started, Unrouted, WorkerSnapshot, WorkerStatus,
 };
 pub use subscription::{Events, NoEvent};
 pub use supervisor::{SoftKill, Supervisor, Ticket};

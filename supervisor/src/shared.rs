@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ganger_protocol::Time;
+use parking_lot::Mutex;
 
 use crate::command::Command;
 use crate::driver::{Courier, Turn};
-use crate::scheduler::{Backlog, GroupIndex, Outcome, Started};
+use crate::metrics::Figures;
+use crate::scheduler::{Backlog, GroupIndex, Outcome, Snapshot, Started};
 use crate::slot::{JobSlot, Stage, Wake};
 
 pub(crate) use self::admission::{Admission, QueueLimits, Refused};
@@ -41,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) online: OnlineLatch,
     pub(crate) stopped: StopLatch,
     pub(crate) loan: Loan,
+    /// How things were when the loop ended.
+    pub(crate) last: Mutex<Option<Box<(Snapshot, Figures)>>>,
 }
 
 impl Shared {
@@ -56,6 +60,7 @@ impl Shared {
             online: OnlineLatch::default(),
             stopped: StopLatch::default(),
             loan: Loan::default(),
+            last: Mutex::default(),
         }
     }
 
@@ -225,6 +230,7 @@ impl Shared {
                 | Command::HardKill
                 | Command::Broadcast { .. }
                 | Command::Snapshot(_)
+                | Command::Figures(_)
                 | Command::Explain { .. }
                 | Command::Subscribe(_)
                 | Command::Born(_) => {}

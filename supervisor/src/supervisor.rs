@@ -16,11 +16,12 @@ use crate::driver::Subscriber;
 use crate::error::HEAD_LIMIT;
 use crate::group::MAX_WORKERS;
 use crate::map::Map;
+use crate::metrics::Figures;
 use crate::scheduler::{Edition, Explanation, GroupIndex, Standstill};
 use crate::shared::{Online, Shared};
 use crate::{
-    Builder, CommandError, Completions, EnqueueError, Events, Group, Handle, Health, Job, OnlineError, Raw,
-    RolloutError, Work,
+    Builder, CommandError, Completions, EnqueueError, Events, Group, Handle, Health, Job, Metrics,
+    OnlineError, Raw, RolloutError, Work,
 };
 
 mod shutdown;
@@ -69,6 +70,8 @@ struct Inner {
     shared: Arc<Shared>,
     names: Arc<[Arc<str>]>,
     settings: Settings,
+    /// This process's own.
+    metrics: ganger_protocol::Metrics,
 }
 
 /// What the front door itself needs to know.
@@ -99,7 +102,7 @@ impl Supervisor {
     }
 
     pub(crate) fn new(shared: Arc<Shared>, names: Arc<[Arc<str>]>, settings: Settings) -> Supervisor {
-        Supervisor { inner: Arc::new(Inner { shared, names, settings }) }
+        Supervisor { inner: Arc::new(Inner { shared, names, settings, metrics: Default::default() }) }
     }
 
     /// Accepts a job, or says at once why not; never waits for a worker.
@@ -199,6 +202,28 @@ impl Supervisor {
             Ok(snapshot) => Health::of(snapshot, self.inner.settings.stuck_after),
             Err(Gone) => Health::stopped(),
         }
+    }
+
+    /// Where metrics of this process are declared, and those of all processes are read.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(self.clone(), self.inner.metrics.clone())
+    }
+
+    /// Health and figures; when the loop has ended, as they were then.
+    pub(crate) fn figures(&self) -> (Health, Figures) {
+        let stuck_after = self.inner.settings.stuck_after;
+        match self.ask(Command::Figures) {
+            Ok(both) => (Health::of(both.0, stuck_after), both.1),
+            Err(Gone) => match self.shared().last.lock().clone() {
+                Some(both) => (Health::ended(both.0), both.1),
+                None => (Health::stopped(), Figures::default()),
+            },
+        }
+    }
+
+    pub(crate) fn group_names(&self) -> &[Arc<str>] {
+        &self.inner.names
     }
 
     /// The workers among which a job of `group` would be given out now, as the group's [`Pick`](crate::Pick) sees

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ganger_protocol::{Address, Body, Call, CodecError, JobId, Outgoing, Page, Time, encode};
+use ganger_protocol::{Address, Body, Call, CodecError, JobId, Metrics, Outgoing, Page, Time, encode};
 use serde::Serialize;
 
 use crate::link::Link;
@@ -125,6 +125,28 @@ impl Control {
         data: impl Into<Vec<u8>>,
     ) -> Outgoing<Vec<u8>> {
         Outgoing::raw(Arc::clone(&self.link) as _, to, name, data.into())
+    }
+
+    /// Where this worker's metrics are declared: counters, gauges and histograms, for any thread.
+    ///
+    /// The supervisor adds up what the workers of a slot have counted, dead ones included, and shows it with the labels
+    /// `group` and `slot`; a gauge is shown while its worker lives. What has changed is told once a second, and before the
+    /// worker leaves: when it is killed, what it counted in its last second is lost.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let worker = ganger_worker::Worker::connect()?;
+    /// let metrics = worker.control().metrics();
+    /// let jpegs = metrics.clone().label("format", "jpeg").counter("thumbnails_total", "Thumbnails made")?;
+    /// let sizes = metrics.histogram("thumbnail_bytes", "Their sizes", &[1e3, 1e4, 1e5, 1e6])?;
+    /// jpegs.inc();
+    /// sizes.observe(48_213.0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.link.metrics()
     }
 
     /// The requests in hand: started and not yet answered.

@@ -28,6 +28,7 @@
 //! - Handlers return a reply or a [`Failure`]; `?` turns any error into one. A panic is a failure too, and leaves
 //!   the worker up. The full form, [`Worker::on_request`], answers later and from any thread.
 //! - [`Control`] has the levers: `ready`, `busy`, `emit`, and the requests in hand.
+//! - [`Control::metrics`] counts and measures, summed in the supervisor; [`Worker::on_health`] looks after the worker.
 //! - Whatever the handlers do, the worker hears: it ends with its supervisor, learns of cancelled requests,
 //!   receives events and beats, also while every handler thread is in native code.
 //! - [`testing`] runs the same handlers in a test, without a process.
@@ -37,6 +38,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("ganger runs on Linux (kernel 5.4 or newer) only: it stands on pidfds, memfds and SCM_RIGHTS");
 
+mod account;
 mod callee;
 mod calls;
 mod connect;
@@ -63,8 +65,9 @@ pub use connect::ConnectError;
 pub use control::{Control, EmitError, InHand};
 pub use courier::Done;
 pub use ganger_protocol::{
-    Address, Call, CallError, Caller, CodecError, Collected, Collecting, DEFAULT_CALL_TIMEOUT, Failure,
-    FailureKind, JobId, MAX_CALL_TIMEOUT, Outgoing, PendingCall, RetryHint,
+    Address, Call, CallError, Caller, CodecError, Collected, Collecting, Counter, DEFAULT_CALL_TIMEOUT,
+    Failure, FailureKind, Gauge, Histogram, JobId, MAX_CALL_TIMEOUT, MetricError, Metrics, Outgoing,
+    PendingCall, RetryHint,
 };
 pub use listener::{Listener, ListenerError};
 pub use request::{Context, RawRequest, RawResponder, Request, Responder};

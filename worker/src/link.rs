@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Body, Inbox, Limits, Page, Pool, Ready, Refusal, Time, read_into, ring, silence, write_from,
+    Body, Inbox, Limits, Metrics, Page, Pool, Ready, Refusal, Time, read_into, ring, silence, write_from,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{EventfdFlags, eventfd};
@@ -90,10 +90,13 @@ pub(crate) struct Link {
     pub(crate) payload_limit: usize,
     /// How far the time that handlers are told is ahead, in nanoseconds: 0 but on the bench.
     ahead: AtomicU64,
+    pub(crate) metrics: Metrics,
     cancels: Arc<Cancels>,
     state: Mutex<State>,
     /// Where handler threads wait that are not the reader.
     bench: Condvar,
+    /// Where the health check waits for its next run.
+    pause: Condvar,
 }
 
 impl Link {
@@ -120,9 +123,11 @@ impl Link {
             on_loss,
             payload_limit,
             ahead,
+            metrics: Metrics::default(),
             cancels,
             state,
             bench,
+            pause: Condvar::new(),
         })
     }
 
@@ -290,6 +295,7 @@ impl Link {
     /// Says goodbye if it is time to, and writes what there is. Serving is over when goodbye is written.
     pub(crate) fn settle(&self, state: &mut State) {
         if self.goodbye_due(state) {
+            self.tell_metrics(state);
             state.session.leave();
         }
         self.flush(state);
@@ -389,8 +395,17 @@ impl Link {
         state.wakers.extend(given_up);
         let _ = rustix::net::shutdown(&self.leash, Shutdown::Both);
         self.bench.notify_all();
+        self.pause.notify_all();
         let _ = ring(&self.nudge);
         let _ = ring(&self.rouse);
+    }
+
+    /// Waits so long, or until the link is over.
+    pub(crate) fn pause(&self, state: &mut Locked<'_>, time: Duration) {
+        let until = Time::now() + time;
+        while !state.is_over() && Time::now() < until {
+            self.pause.wait_for(state, until.since(Time::now()));
+        }
     }
 
     /// Why serving is over.

@@ -17,9 +17,11 @@ use ganger_protocol::{Time, silence};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use crate::account::{Checking, REPORT_EVERY, REPORT_SLACK};
 use crate::courier::guarded;
 use crate::heap;
 use crate::link::{Alert, Link, Locked, OnLoss, Reader, State};
+use crate::session::EMIT_PENDING_LIMIT;
 
 /// How long a finished answer may wait behind a handler that has begun.
 const STEP: Duration = Duration::from_millis(1);
@@ -31,6 +33,7 @@ const IDLE_STEPS: u32 = 16;
 struct Sentry<'a> {
     link: &'a Link,
     next_beat: Time,
+    next_report: Time,
     idle_steps: u32,
 }
 
@@ -55,7 +58,8 @@ pub(crate) fn post(link: &Arc<Link>) -> io::Result<()> {
             // The signal belongs to the thread that asked for it, and this one stays.
             let _ = set_parent_process_death_signal(Some(Signal::KILL));
         }
-        let mut sentry = Sentry { link: &link, next_beat: Time::ZERO, idle_steps: 0 };
+        let mut sentry =
+            Sentry { link: &link, next_beat: Time::ZERO, next_report: Time::ZERO, idle_steps: 0 };
         while sentry.turn() {}
     })?;
     Ok(())
@@ -65,8 +69,14 @@ impl Sentry<'_> {
     /// One turn: beat, wait, act. Says whether there will be another.
     fn turn(&mut self) -> bool {
         let now = Time::now();
-        if now >= self.next_beat {
+        let is_beating = now >= self.next_beat;
+        if is_beating {
             self.beat(now);
+        }
+        // Early rather than in a wake of its own.
+        let slack = if is_beating { REPORT_SLACK } else { Duration::ZERO };
+        if now + slack >= self.next_report {
+            self.report(now);
         }
         let Some((interest, until)) = self.plan(now) else { return false };
         let woken = self.wait(interest, until.since(now));
@@ -95,6 +105,28 @@ impl Sentry<'_> {
         };
     }
 
+    fn report(&mut self, now: Time) {
+        self.next_report = now + REPORT_EVERY;
+        let mut state = self.link.lock();
+        // While the supervisor does not read, the next report can say it all.
+        if state.has_account && state.session.pending() < EMIT_PENDING_LIMIT {
+            self.link.tell_metrics(&mut state);
+            self.link.flush_and_watch(&mut state);
+        }
+    }
+
+    /// Until when to sleep, if nothing happens.
+    fn alarm(&self, state: &State) -> Time {
+        if !state.has_account {
+            return self.next_beat;
+        }
+        let alarm = self.next_beat.min(self.next_report);
+        match state.checking {
+            Checking::Yes { until, .. } => alarm.min(until),
+            Checking::No | Checking::TooLong => alarm,
+        }
+    }
+
     /// What to wait for and until when; `None` when the link is over.
     fn plan(&mut self, now: Time) -> Option<(PollFlags, Time)> {
         let mut state = self.link.lock();
@@ -106,8 +138,10 @@ impl Sentry<'_> {
             state.alert = Alert::Reading;
             interest |= PollFlags::IN;
         }
+        self.link.watch_check(&mut state, now);
+        let alarm = self.alarm(&state);
         if !state.watched {
-            return Some((interest, self.next_beat));
+            return Some((interest, alarm));
         }
         self.idle_steps = if state.session.pending() > 0 { 0 } else { self.idle_steps + 1 };
         if self.idle_steps == IDLE_STEPS {
@@ -117,7 +151,7 @@ impl Sentry<'_> {
         if state.is_stuck && state.reader != Reader::ReadingAndWriting {
             interest |= PollFlags::OUT;
         }
-        Some((interest, self.next_beat.min(now + STEP)))
+        Some((interest, alarm.min(now + STEP)))
     }
 
     fn wait(&self, interest: PollFlags, timeout: Duration) -> Woken {

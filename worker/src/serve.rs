@@ -14,6 +14,7 @@ use ganger_protocol::{End, Failure, FailureKind, Spin, processor};
 use parking_lot::MutexGuard;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::account::Check;
 use crate::callee::Callee;
 use crate::courier::{Courier, Hooks};
 use crate::current::{self, Duty};
@@ -61,9 +62,11 @@ pub(crate) fn serve(
     link: &Arc<Link>,
     handlers: Handlers,
     hooks: Hooks,
+    check: Check,
     threads: usize,
 ) -> Result<(), ServeError> {
     let courier = Courier::start(link, hooks).map_err(ServeError::Thread)?;
+    check.start(link).map_err(ServeError::Thread)?;
     let handlers = Arc::new(handlers);
     let others = (1..threads)
         .map(|index| start_handler_thread(index, link, &handlers))

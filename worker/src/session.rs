@@ -28,9 +28,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ganger_protocol::{
-    AnswerHead, Answered, Body, Cancel, EventHead, Failure, FailureKind, FrameError, Half, Inbox, Kind,
-    Limits, MAX_HEAD, MarkMoved, Ordinal, Outbox, Page, Payload, Pool, PoolReader, PoolWriter, Ready,
-    RequestHead, Time, ToWorker, encode,
+    AnswerHead, Answered, Body, Cancel, EventHead, Failure, FailureKind, FrameError, Half, HealthReport,
+    Inbox, Kind, Limits, MAX_HEAD, MarkMoved, Ordinal, Outbox, Page, Payload, Pool, PoolReader, PoolWriter,
+    Ready, Registry, Reporter, RequestHead, Time, ToWorker, encode,
 };
 
 use crate::control::EmitError;
@@ -138,6 +138,10 @@ pub struct Session {
     ending: Ending,
     /// Soft-kill hooks that have not said that they are done.
     hooks: usize,
+    /// What was said about metrics.
+    reporter: Reporter,
+    /// What was said last about the worker's health.
+    failure: Option<String>,
 }
 
 impl Session {
@@ -163,6 +167,8 @@ impl Session {
             readiness: Readiness::Undecided,
             ending: Ending::Serving,
             hooks: 0,
+            reporter: Reporter::default(),
+            failure: None,
         }
     }
 
@@ -313,6 +319,26 @@ impl Session {
         }
         self.outbox.frame(Kind::WorkerEvent, &EventHead { name: name.into() }, payload);
         Ok(())
+    }
+
+    /// Says what has changed in the metrics, if anything has.
+    pub fn metrics(&mut self, registry: &Registry) {
+        if self.ending == Ending::Left {
+            return;
+        }
+        for report in self.reporter.reports(registry) {
+            self.outbox.frame(Kind::Metrics, &report, Body::Copy(&[]));
+        }
+    }
+
+    /// Says why the worker is not healthy, or that it is, if that is news.
+    pub fn health(&mut self, failure: Option<String>) {
+        if self.ending == Ending::Left || self.failure == failure {
+            return;
+        }
+        self.failure = failure;
+        let report = HealthReport { failure: self.failure.clone() };
+        self.outbox.frame(Kind::HealthReport, &report, Body::Copy(&[]));
     }
 
     /// Says how many soft-kill hooks must be done before the worker may leave. To be called before any byte is

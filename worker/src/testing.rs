@@ -221,7 +221,9 @@ impl Bench {
                 | Said::Goodbye
                 | Said::Gone
                 | Said::Call(..)
-                | Said::CallAnswer(..) => {}
+                | Said::CallAnswer(..)
+                | Said::Metrics(_)
+                | Said::Health(_) => {}
             }
         }
     }
@@ -275,7 +277,9 @@ impl Bench {
                 | Said::Goodbye
                 | Said::Gone
                 | Said::Call(..)
-                | Said::CallAnswer(..) => {}
+                | Said::CallAnswer(..)
+                | Said::Metrics(_)
+                | Said::Health(_) => {}
             }
         }
     }

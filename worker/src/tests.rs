@@ -1,5 +1,6 @@
 //! The worker against a supervisor driven by hand: threads, sockets and clocks are real.
 
+mod accounts;
 mod answers;
 mod beginnings;
 mod calls;

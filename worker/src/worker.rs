@@ -2,10 +2,12 @@
 
 use std::any::type_name;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ganger_protocol::{Call, Failure, decode};
 use serde::de::DeserializeOwned;
 
+use crate::account::Check;
 use crate::connect::{self, ConnectError};
 use crate::control::{Control, check_capacity};
 use crate::courier::{Done, Hooks};
@@ -44,6 +46,7 @@ pub struct Worker {
     tether: Tether,
     handlers: Handlers,
     hooks: Hooks,
+    check: Check,
     threads: u32,
 }
 
@@ -95,7 +98,13 @@ impl Worker {
     }
 
     pub(crate) fn new(link: Arc<Link>) -> Worker {
-        Worker { tether: Tether(link), handlers: Handlers::default(), hooks: Hooks::default(), threads: 1 }
+        Worker {
+            tether: Tether(link),
+            handlers: Handlers::default(),
+            hooks: Hooks::default(),
+            check: Check::default(),
+            threads: 1,
+        }
     }
 
     /// Sets how many threads run handlers; 1 unless said. It is also how many requests the worker takes at once
@@ -209,6 +218,51 @@ impl Worker {
         self
     }
 
+    /// Registers the worker's health check: why it is not healthy, if it is not. What it says is shown by the
+    /// supervisor's `health()`, and told by an event when it changes; by the group's policy the worker gets no more
+    /// requests meanwhile.
+    ///
+    /// It runs on a thread of its own, for the first time when the worker begins to serve and then every 5 s, or as
+    /// [`health_every`](Worker::health_every) says. A run that panics, or does not return in time, is a failure too. Of
+    /// a reason the first 1,024 bytes are told.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut worker = ganger_worker::Worker::connect()?;
+    /// worker.on_health(|| match std::fs::metadata("/var/cache/thumbnails") {
+    ///     Ok(_) => Ok(()),
+    ///     Err(error) => Err(format!("the cache cannot be reached: {error}")),
+    /// });
+    /// worker.serve()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// When there is one already.
+    pub fn on_health<F>(&mut self, check: F) -> &mut Worker
+    where
+        F: Fn() -> Result<(), String> + Send + Sync + 'static,
+    {
+        let other = self.check.probe.replace(Box::new(check));
+        assert!(other.is_none(), "a worker has one health check, which may look at several things");
+        self
+    }
+
+    /// Sets how long the health check rests between two runs, and how long a run may take before it counts as failed,
+    /// which is noted up to a second late. 5 s each unless said.
+    ///
+    /// # Panics
+    /// When either is under a millisecond.
+    pub fn health_every(&mut self, rest: Duration, patience: Duration) -> &mut Worker {
+        assert!(
+            rest.min(patience) >= Duration::from_millis(1),
+            "a health check every {rest:?} for {patience:?}"
+        );
+        (self.check.every, self.check.patience) = (rest, patience);
+        self
+    }
+
     /// Lets something go wrong on purpose: for tests of whoever depends on this worker. See
     /// [`testing::Fault`](crate::testing::Fault); several may be injected.
     pub fn inject(&mut self, fault: Fault) -> &mut Worker {
@@ -253,8 +307,8 @@ impl Worker {
     /// [`ServeError`] when a thread cannot be started or the supervisor does not follow the protocol. When the
     /// supervisor is gone it does not return: the process ends.
     pub fn serve(self) -> Result<(), ServeError> {
-        let Worker { tether, handlers, hooks, threads } = self;
-        serve::serve(&tether.0, handlers, hooks, threads as usize)
+        let Worker { tether, handlers, hooks, check, threads } = self;
+        serve::serve(&tether.0, handlers, hooks, check, threads as usize)
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {

@@ -71,8 +71,8 @@ impl Turn {
 
     fn spawn(&mut self, request: SpawnRequest) {
         self.first.asked();
-        let (key, group) = (request.worker, request.group);
-        self.workers.add(Worker { key, name: Arc::clone(&request.name), group, body: None });
+        let (key, group, slot) = (request.worker, request.group, request.slot);
+        self.workers.add(Worker { key, name: Arc::clone(&request.name), group, slot, body: None });
         // The spawner ends after the loop: it takes every request.
         let _ = self.spawner.send(request);
     }
@@ -135,6 +135,7 @@ impl Turn {
 
     /// Forgets a worker. A process that would not die is kept in mind, to be reaped if it does after all.
     fn bury(&mut self, worker: WorkerKey) {
+        self.metrics.forget(worker);
         let Some(Worker { group, body, .. }) = self.workers.remove(worker) else { return };
         // One that was given up while its process was being started is dealt with when that comes back.
         let Some(body) = body else { return };

@@ -56,6 +56,9 @@ pub(super) const UNASKED_PER_SECOND: u64 = 10_000;
 /// Bytes of events a worker may send a second, in the same way.
 pub(super) const EVENT_BYTES_PER_SECOND: u64 = 64 << 20;
 
+/// Bytes of metrics a worker may send a second, some of which at once.
+pub(super) const METRIC_BYTES_PER_SECOND: u64 = 8 << 20;
+
 /// System events taken from one poll; more wait for the next turn.
 pub(super) const EVENTS_PER_POLL: usize = 1024;
 

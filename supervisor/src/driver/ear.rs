@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Answer, Answered, Frame, FrameError, Kind, Page, Ready, Time, ToSupervisor, VERSION, WorkerHello, decode,
+    Answer, Answered, Frame, FrameError, HealthReport, Kind, MAX_HEALTH_REASON, MetricsReport, Page, Ready,
+    Time, ToSupervisor, VERSION, WorkerHello, decode,
 };
 
 use super::bucket::Bucket;
-use super::config::{EVENT_BYTES_PER_SECOND, UNASKED_PER_SECOND};
+use super::config::{EVENT_BYTES_PER_SECOND, METRIC_BYTES_PER_SECOND, UNASKED_PER_SECOND};
+use crate::metrics::Judge;
 use crate::scheduler::{Input, Reply, WorkerKey};
 
 /// What a worker has said so far.
@@ -41,6 +43,8 @@ pub enum Heard {
         /// Its payload.
         payload: Arc<[u8]>,
     },
+    /// How its metrics have changed; the numbers are right.
+    Metrics(MetricsReport),
 }
 
 /// The judge of what one worker says.
@@ -51,6 +55,8 @@ pub struct Ear {
     phase: Phase,
     unasked: Bucket,
     event_bytes: Bucket,
+    metric_bytes: Bucket,
+    metrics: Judge,
     /// Requests sent and not answered; answers beyond them are unasked.
     owed: u64,
 }
@@ -65,6 +71,8 @@ impl Ear {
             phase: Phase::Unknown,
             unasked: Bucket::new(UNASKED_PER_SECOND, now),
             event_bytes: Bucket::new(EVENT_BYTES_PER_SECOND, now),
+            metric_bytes: Bucket::new(METRIC_BYTES_PER_SECOND, now),
+            metrics: Judge::default(),
             owed: 0,
         }
     }
@@ -79,7 +87,7 @@ impl Ear {
     /// # Errors
     /// Why the worker may not say it.
     pub fn hear(&mut self, frame: Frame<'_>, now: Time) -> Result<Heard, String> {
-        let kind = frame.kind;
+        let (kind, head_bytes) = (frame.kind, frame.head.len());
         let message = ToSupervisor::decode(frame).map_err(|error: FrameError| error.to_string())?;
         match (self.phase, message) {
             (Phase::Unknown, ToSupervisor::Hello(hello)) => Ok(Heard::Input(self.hello(&hello))),
@@ -99,6 +107,8 @@ impl Ear {
                 })?;
                 Ok(Heard::Emitted { name: head.name.into(), payload: payload.into_vec().into() })
             }
+            (Phase::Introduced, ToSupervisor::Metrics(report)) => self.metrics(report, head_bytes, now),
+            (Phase::Introduced, ToSupervisor::Health(report)) => self.health(report, now),
             (Phase::Introduced, ToSupervisor::Goodbye) => {
                 self.phase = Phase::Left;
                 Ok(Heard::Input(Input::Goodbye(self.worker)))
@@ -150,7 +160,25 @@ impl Ear {
     /// Until when nothing more is to be read, if the worker has said more than its quota.
     #[must_use]
     pub fn rest(&self) -> Option<Time> {
-        self.unasked.rest().max(self.event_bytes.rest())
+        self.unasked.rest().max(self.event_bytes.rest()).max(self.metric_bytes.rest())
+    }
+
+    fn metrics(&mut self, report: MetricsReport, bytes: usize, now: Time) -> Result<Heard, String> {
+        self.unasked(Kind::Metrics, now)?;
+        let flood = |_| format!("metrics of more than {METRIC_BYTES_PER_SECOND} bytes a second");
+        self.metric_bytes.take(bytes as u64, now).map_err(flood)?;
+        self.metrics.judge(&report)?;
+        Ok(Heard::Metrics(report))
+    }
+
+    fn health(&mut self, report: HealthReport, now: Time) -> Result<Heard, String> {
+        self.unasked(Kind::HealthReport, now)?;
+        let HealthReport { failure } = report;
+        let length = failure.as_ref().map_or(0, String::len);
+        if length > MAX_HEALTH_REASON {
+            return Err(format!("a reason of {length} bytes, over the limit of {MAX_HEALTH_REASON}"));
+        }
+        Ok(Heard::Input(Input::Health { worker: self.worker, failure: failure.map(Arc::from) }))
     }
 
     fn unasked(&mut self, kind: Kind, now: Time) -> Result<(), String> {

@@ -44,6 +44,8 @@ impl Drop for Guard {
         let Some(mut turn) = self.shared.loan.hold().take() else { return };
         let shared = &self.shared;
         shared.admission.close();
+        // Whoever asks for them later finds no loop.
+        *shared.last.lock() = catch_unwind(AssertUnwindSafe(|| Box::new(turn.figures()))).ok();
         kill_all(&mut turn);
         settle_all(&mut turn);
         // Subscribers see the end of their stream, and every file is closed, before `join` returns.

@@ -13,6 +13,7 @@ use super::output::{Pipe, Reading, Stream};
 use super::turn::{BELL, Happened, SIGNALS, Turn, WRITTEN_OFF};
 use super::worker::{Attention, Body, Life, Source, of_token, token};
 use crate::event::Event;
+use crate::metrics::Seat;
 use crate::scheduler::{Exit, ExitStatus, Input, WorkerKey};
 
 impl Turn {
@@ -101,9 +102,10 @@ impl Turn {
 
     /// Reads what a worker says and hands it to the scheduler.
     fn read_link(&mut self, worker: WorkerKey) -> Result<LinkReading, Offence> {
-        let Turn { now, scheduler, workers, peer, .. } = self;
+        let Turn { now, scheduler, workers, peer, metrics, .. } = self;
         let Some(record) = workers.worker_mut(worker) else { return Ok(LinkReading::Drained) };
         let name = record.name.clone();
+        let seat = Seat { group: record.group, slot: record.slot };
         let Some(body) = &mut record.body else { return Ok(LinkReading::Drained) };
         let Some(link) = &mut body.link else { return Ok(LinkReading::Drained) };
         *peer = body.page.processor(End::Worker);
@@ -111,6 +113,7 @@ impl Turn {
         let read = link.read(*now, |heard| match heard {
             Heard::Input(input) => scheduler.handle_input(*now, input),
             Heard::Emitted { name, payload } => emitted.push((name, payload)),
+            Heard::Metrics(report) => metrics.hear(worker, seat, report),
         });
         for (event, payload) in emitted {
             self.publish(&Event::Custom { worker: name.clone(), name: event, payload });

@@ -229,7 +229,8 @@ mod tests {
     use std::time::Duration;
 
     use ganger_protocol::{
-        AnswerHead, Answered, Epoch, EventHead, MAGIC, Ordinal, Page, Ready, VERSION, WorkerHello,
+        AnswerHead, Answered, Epoch, EventHead, HealthReport, MAGIC, MetricsReport, Ordinal, Page, Ready,
+        VERSION, WorkerHello,
     };
 
     use super::*;
@@ -309,10 +310,12 @@ mod tests {
         frame(Kind::Answer, &head)
     }
 
-    fn everything() -> [(Kind, Vec<u8>); 6] {
+    fn everything() -> [(Kind, Vec<u8>); 8] {
         let event = frame(Kind::WorkerEvent, &EventHead { name: "news".into() });
         let (busy, goodbye) = (frame(Kind::Busy, &()), frame(Kind::Goodbye, &()));
-        [hello(), ready(1), busy, answer(), event, goodbye]
+        let metrics = frame(Kind::Metrics, &MetricsReport::default());
+        let health = frame(Kind::HealthReport, &HealthReport { failure: None });
+        [hello(), ready(1), busy, answer(), event, metrics, health, goodbye]
     }
 
     /// P13: what is not allowed in a state is an offence, whatever it is.
@@ -320,9 +323,9 @@ mod tests {
     fn each_state_allows_what_the_table_says_and_nothing_else() {
         let introduction = [vec![], vec![hello()], vec![hello(), frame(Kind::Goodbye, &())]];
         let allowed = [
-            [true, false, false, false, false, false],
-            [false, true, true, true, true, true],
-            [false, false, false, false, false, false],
+            [true, false, false, false, false, false, false, false],
+            [false, true, true, true, true, true, true, true],
+            [false, false, false, false, false, false, false, false],
         ];
         for (before, allowed) in introduction.iter().zip(allowed) {
             for (message, allowed) in everything().into_iter().zip(allowed) {

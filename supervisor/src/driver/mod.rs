@@ -66,6 +66,7 @@ use self::stdio::occupy_stdio;
 use self::turn::{BELL, SIGNALS, Settled, System};
 use self::worker::Workers;
 use crate::StartError;
+use crate::metrics::Ledger;
 use crate::scheduler::{Config, GroupIndex, Scheduler};
 use crate::shared::{Admission, Shared};
 
@@ -147,6 +148,8 @@ fn start_threads(
         spawner,
         editions: Editions::new(blueprints),
         subscribers: config.subscribers,
+        events_missed: 0,
+        metrics: Ledger::default(),
         settled: Settled::default(),
         dirty: Vec::new(),
         written_off: Vec::new(),

@@ -21,6 +21,10 @@ pub(super) fn of_event(event: &Event) -> Option<(Level, String)> {
         Event::WorkerCleared { worker } => {
             (Level::Info, format!("worker {worker} beats again and is given work"))
         }
+        Event::WorkerUnhealthy { worker, reason } => {
+            (Level::Warn, format!("worker {worker} is not healthy: {reason}"))
+        }
+        Event::WorkerHealthy { worker } => (Level::Info, format!("worker {worker} is healthy again")),
         Event::WorkerKilled { worker, cause } => {
             (level_of(Some(cause), Level::Warn), format!("worker {worker} is killed: {cause}"))
         }

@@ -72,6 +72,9 @@ impl Turn {
             Command::Snapshot(reply) => {
                 let _ = reply.try_send(self.scheduler.snapshot());
             }
+            Command::Figures(reply) => {
+                let _ = reply.try_send(Box::new(self.figures()));
+            }
             Command::Explain { group, reply } => {
                 let _ = reply.try_send(self.scheduler.explain(group));
             }

@@ -8,12 +8,13 @@ use crate::event::Event;
 pub(crate) struct Subscriber {
     channel: Sender<Event>,
     missed: u64,
+    missed_ever: u64,
 }
 
 impl Subscriber {
     /// Whoever reads the other end of this bounded channel.
     pub(crate) fn new(channel: Sender<Event>) -> Subscriber {
-        Subscriber { channel, missed: 0 }
+        Subscriber { channel, missed: 0, missed_ever: 0 }
     }
 
     /// Tells one event, or counts it as missed; never blocks. False when nobody reads any more.
@@ -22,7 +23,7 @@ impl Subscriber {
     /// happens to the others.
     pub(super) fn tell(&mut self, event: &Event) -> bool {
         if matches!(event, Event::Custom { .. }) && self.is_half_full() {
-            self.missed += 1;
+            self.note_missed();
             return true;
         }
         if self.missed > 0 {
@@ -37,12 +38,22 @@ impl Subscriber {
         }
     }
 
+    /// How many it has missed since it came.
+    pub(super) fn missed_ever(&self) -> u64 {
+        self.missed_ever
+    }
+
+    fn note_missed(&mut self) {
+        self.missed += 1;
+        self.missed_ever += 1;
+    }
+
     fn is_half_full(&self) -> bool {
         self.channel.capacity().is_some_and(|capacity| self.channel.len() >= capacity.div_ceil(2))
     }
 
     fn miss(&mut self, error: &TrySendError<Event>) -> bool {
-        self.missed += 1;
+        self.note_missed();
         matches!(error, TrySendError::Full(_))
     }
 }

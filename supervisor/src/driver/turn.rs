@@ -32,7 +32,8 @@ use super::spawn::SpawnRequest;
 use super::worker::{Attention, Source, Workers, token};
 use super::{StartFailure, Subscriber};
 use crate::event::Event;
-use crate::scheduler::{Backlog, GroupIndex, Scheduler, WorkerKey};
+use crate::metrics::{Figures, Ledger};
+use crate::scheduler::{Backlog, GroupIndex, Scheduler, Snapshot, WorkerKey};
 use crate::shared::Shared;
 use crate::slot::{JobSlot, Wake};
 
@@ -67,6 +68,10 @@ pub(crate) struct Turn {
     pub(super) spawner: Sender<SpawnRequest>,
     pub(super) editions: Editions,
     pub(super) subscribers: Vec<Subscriber>,
+    /// Events that they missed, those that have left included.
+    pub(super) events_missed: u64,
+    /// What the workers' metrics add up to.
+    pub(super) metrics: Ledger,
     pub(super) settled: Settled,
     /// Workers whose outboxes are due.
     pub(super) dirty: Vec<WorkerKey>,
@@ -305,7 +310,18 @@ impl Turn {
             Event::Healed { group } => self.shared.online.healed(group),
             _ => {}
         }
-        self.subscribers.retain_mut(|subscriber| subscriber.tell(event));
+        let missed = &mut self.events_missed;
+        self.subscribers.retain_mut(|subscriber| {
+            let (before, is_there) = (subscriber.missed_ever(), subscriber.tell(event));
+            *missed += subscriber.missed_ever() - before;
+            is_there
+        });
+    }
+
+    /// How things are, for health and metrics.
+    pub(super) fn figures(&self) -> (Snapshot, Figures) {
+        let figures = Figures { tallies: self.metrics.tallies(), events_missed: self.events_missed };
+        (self.scheduler.snapshot(), figures)
     }
 
     /// Says that the first processes could not be started.

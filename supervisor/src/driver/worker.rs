@@ -17,6 +17,7 @@ pub(super) struct Worker {
     pub(super) key: WorkerKey,
     pub(super) name: Arc<str>,
     pub(super) group: GroupIndex,
+    pub(super) slot: u32,
     /// `None` until its process was started.
     pub(super) body: Option<Body>,
 }
@@ -156,7 +157,7 @@ mod tests {
     fn a_key_of_a_worker_that_is_gone_finds_nothing() {
         let mut workers = Workers::default();
         let (old, new) = (WorkerKey::from_bits(3), WorkerKey::from_bits(1 << 32 | 3));
-        workers.add(Worker { key: new, name: "b".into(), group: GroupIndex(0), body: None });
+        workers.add(Worker { key: new, name: "b".into(), group: GroupIndex(0), slot: 0, body: None });
         assert!(workers.worker_mut(old).is_none());
         assert!(workers.remove(old).is_none());
         assert!(workers.remove(new).is_some());

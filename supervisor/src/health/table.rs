@@ -79,10 +79,7 @@ fn worker_row(worker: &WorkerSnapshot) -> [String; 12] {
         worker.name.to_string(),
         worker.group.to_string(),
         worker.pid.map_or_else(nothing, |pid| pid.to_string()),
-        worker.unrouted.map_or_else(
-            || format!("{:?}", worker.status),
-            |unrouted| format!("{:?} ({unrouted:?})", worker.status),
-        ),
+        status(worker),
         format!("{}/{}", worker.in_flight, worker.capacity),
         worker.rss_bytes.map_or_else(nothing, |bytes| format!("{:.1} MiB", mib(bytes))),
         heap(worker.heap_used_bytes, worker.heap_total_bytes),
@@ -92,6 +89,15 @@ fn worker_row(worker: &WorkerSnapshot) -> [String; 12] {
         duration(worker.uptime),
         worker.last_error.as_ref().map_or_else(nothing, |error| first_line(error)),
     ]
+}
+
+fn status(worker: &WorkerSnapshot) -> String {
+    let status = worker.status;
+    match (worker.unrouted, &worker.unhealthy) {
+        (Some(unrouted), _) => format!("{status:?} ({unrouted:?})"),
+        (None, Some(_)) => format!("{status:?} (unhealthy)"),
+        (None, None) => format!("{status:?}"),
+    }
 }
 
 fn nothing() -> String {

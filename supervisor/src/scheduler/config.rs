@@ -75,6 +75,8 @@ pub struct GroupConfig {
     pub suspect_after: Duration,
     /// A worker silent for this long is killed. Default 10 s.
     pub missing_after: Duration,
+    /// What becomes of a worker whose own health check fails.
+    pub on_unhealthy: OnUnhealthy,
     /// When crashed workers are replaced.
     pub restart: RestartPolicy,
     /// When a job that keeps killing workers is given up.
@@ -106,6 +108,7 @@ impl GroupConfig {
             heartbeat: Duration::from_secs(1),
             suspect_after: Duration::from_secs(3),
             missing_after: Duration::from_secs(10),
+            on_unhealthy: OnUnhealthy::default(),
             restart: RestartPolicy::default(),
             poison: PoisonPolicy::default(),
             recycle: RecyclePolicy::default(),
@@ -148,6 +151,18 @@ pub enum Revive {
     /// No: its place stays empty until [`Supervisor::revive`](crate::Supervisor::revive) is called for it. A process
     /// that could not be started has not ended, and is tried again.
     ByCommand,
+}
+
+/// What becomes of a worker whose own health check fails, besides being shown and told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnUnhealthy {
+    /// Nothing: it goes on as before. The default.
+    #[default]
+    Report,
+    /// It gets no new request until the check succeeds again, and what it has not started is done elsewhere. When no
+    /// worker of a group is healthy, its jobs wait.
+    Unroute,
 }
 
 /// How a worker is picked among the ready ones with a free slot.

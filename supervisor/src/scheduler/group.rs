@@ -12,7 +12,7 @@ use super::replace::Succession;
 use super::rollout::Roll;
 use super::stats::{Latency, Rate};
 use super::timers::TimerId;
-use super::{Edition, JobKey, Outcome, Recycled, RolloutTerms, WorkerKey};
+use super::{Edition, JobEnds, JobKey, Outcome, Recycled, RolloutTerms, WorkerKey};
 
 #[derive(Debug)]
 pub(super) struct Group {
@@ -63,7 +63,8 @@ pub(super) struct Group {
     /// Requests sent so far.
     pub(super) sent: u64,
     pub(super) done: u64,
-    pub(super) failed: u64,
+    pub(super) ends: JobEnds,
+    pub(super) kills: BTreeMap<&'static str, u64>,
     pub(super) stale_answers: u64,
     pub(super) restarts: u64,
     pub(super) recycled: Recycled,
@@ -196,7 +197,8 @@ impl Group {
             has_reserve: false,
             sent: 0,
             done: 0,
-            failed: 0,
+            ends: JobEnds::default(),
+            kills: BTreeMap::new(),
             stale_answers: 0,
             restarts: 0,
             recycled: Recycled::default(),
@@ -242,13 +244,13 @@ impl Group {
                 self.queue_time.record(attempt.queued);
                 self.run_time.record(attempt.ran);
             }
-            Outcome::Failed { .. }
-            | Outcome::TimedOut { .. }
-            | Outcome::Cancelled { .. }
-            | Outcome::WorkerLost(_)
-            | Outcome::Poisoned { .. }
-            | Outcome::ShuttingDown { .. }
-            | Outcome::NoWorkers { .. } => self.failed += 1,
+            Outcome::Failed { .. } => self.ends.failed += 1,
+            Outcome::TimedOut { .. } => self.ends.timed_out += 1,
+            Outcome::Cancelled { .. } => self.ends.cancelled += 1,
+            Outcome::WorkerLost(_) => self.ends.worker_lost += 1,
+            Outcome::Poisoned { .. } => self.ends.poisoned += 1,
+            Outcome::ShuttingDown { .. } => self.ends.shutting_down += 1,
+            Outcome::NoWorkers { .. } => self.ends.no_workers += 1,
         }
     }
 }

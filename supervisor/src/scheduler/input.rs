@@ -143,6 +143,13 @@ pub enum Input {
         /// The mark after it.
         mark: Mark,
     },
+    /// A worker's own health check says something else than before.
+    Health {
+        /// The worker.
+        worker: WorkerKey,
+        /// Why it is not healthy; `None` when it is.
+        failure: Option<Arc<str>>,
+    },
     /// A process that had been written off has ended after all, or was never started.
     LeftoverEnded(GroupIndex),
     /// A look at a worker: the answer to [`Action::Sample`](super::Action::Sample).

@@ -111,7 +111,8 @@ impl<T: Ticket> Scheduler<T> {
             State::Starting | State::Ready | State::Busy | State::Draining { .. } => {}
         }
         worker.killed = Some(cause.clone());
-        let name = Arc::clone(&worker.name);
+        let (name, group) = (Arc::clone(&worker.name), worker.group);
+        *self.groups[usize::from(group.0)].kills.entry(cause.label()).or_default() += 1;
         self.take_back(key);
         self.tell(Event::WorkerKilled { worker: name, cause });
         self.first_rung(key, step);

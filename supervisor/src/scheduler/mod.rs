@@ -52,6 +52,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod unhealthy;
 mod window;
 mod worker;
 
@@ -61,8 +62,8 @@ use ganger_protocol::{JobId, Time};
 
 pub use action::Action;
 pub use config::{
-    Config, CustomPick, GroupConfig, GroupIndex, JobOptions, MAX_PREFETCH, OnTimeout, Order, Pick,
-    PoisonPolicy, Priority, RecyclePolicy, RestartPolicy, RetryOn, Revive, RolloutTerms,
+    Config, CustomPick, GroupConfig, GroupIndex, JobOptions, MAX_PREFETCH, OnTimeout, OnUnhealthy, Order,
+    Pick, PoisonPolicy, Priority, RecyclePolicy, RestartPolicy, RetryOn, Revive, RolloutTerms,
 };
 pub use dispatch::{Explanation, Standing};
 pub use edition::Edition;
@@ -75,7 +76,7 @@ pub use recycle::{RecycleCause, Recycled};
 pub use revive::Standstill;
 pub use rollout::{RolloutAbort, RolloutPhase, RolloutStatus};
 pub use slab::Key;
-pub use snapshot::{DownWorker, GroupSnapshot, Snapshot, Unrouted, WorkerSnapshot, WorkerStatus};
+pub use snapshot::{DownWorker, GroupSnapshot, JobEnds, Snapshot, Unrouted, WorkerSnapshot, WorkerStatus};
 pub use stats::Latency;
 
 pub use crate::event::Event;
@@ -196,6 +197,7 @@ impl<T: Ticket> Scheduler<T> {
             | Input::ProcessEnded { worker, .. }
             | Input::Page { worker, .. }
             | Input::TakenBack { worker, .. }
+            | Input::Health { worker, .. }
             | Input::Sample { worker, .. } => self.worker_input(worker, input),
         }
     }

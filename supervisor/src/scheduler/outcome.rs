@@ -213,6 +213,25 @@ pub enum KillCause {
     HardKill,
 }
 
+impl KillCause {
+    /// One word for it, the same for all workers that are ended for it.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            KillCause::TimedOut(_) => "timed_out",
+            KillCause::Cancelled(_) => "cancelled",
+            KillCause::NotReady => "not_ready",
+            KillCause::WrongVersion(_) => "wrong_version",
+            KillCause::Silent => "silent",
+            KillCause::Violation(_) => "violation",
+            KillCause::LinkClosed => "link_closed",
+            KillCause::Overstayed => "overstayed",
+            KillCause::OverMemory { .. } => "over_memory",
+            KillCause::HardKill => "hard_kill",
+        }
+    }
+}
+
 impl fmt::Display for KillCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -38,6 +38,7 @@ impl<T: Ticket> Scheduler<T> {
             Input::Page { started, running, .. } => self.on_page(key, started, &running),
             Input::TakenBack { mark, .. } => self.on_taken_back(key, mark),
             Input::Sample { rss_bytes, vitals, .. } => self.on_sample(key, rss_bytes, vitals),
+            Input::Health { failure, .. } => self.on_health(key, failure),
             Input::Cancel(_)
             | Input::Resize { .. }
             | Input::Revive { .. }

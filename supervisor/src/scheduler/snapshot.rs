@@ -1,5 +1,6 @@
 //! What the scheduler shows of itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,10 @@ pub struct GroupSnapshot {
     pub done: u64,
     /// Jobs that ended in any other way.
     pub failed: u64,
+    /// The same, by how they ended.
+    pub ends: JobEnds,
+    /// Workers ended against their will, by a word for the cause.
+    pub kills: BTreeMap<&'static str, u64>,
     /// Answers that no job waited for.
     pub stale_answers: u64,
     /// Workers replaced.
@@ -73,6 +78,36 @@ pub struct DownWorker {
     pub end: Arc<str>,
 }
 
+/// Jobs that ended otherwise than with a reply, by how. Each is one of the [`JobError`](crate::JobError)s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobEnds {
+    /// The handler failed.
+    pub failed: u64,
+    /// A clock ran out.
+    pub timed_out: u64,
+    /// Their owners cancelled them.
+    pub cancelled: u64,
+    /// The worker died while they ran.
+    pub worker_lost: u64,
+    /// Too many workers died with them.
+    pub poisoned: u64,
+    /// The supervisor ended first.
+    pub shutting_down: u64,
+    /// Their group had no worker and got none.
+    pub no_workers: u64,
+}
+
+impl JobEnds {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let JobEnds { failed, timed_out, cancelled, worker_lost, poisoned, shutting_down, no_workers } =
+            *self;
+        failed + timed_out + cancelled + worker_lost + poisoned + shutting_down + no_workers
+    }
+}
+
 /// One worker at one moment.
 #[derive(Clone, Debug)]
 pub struct WorkerSnapshot {
@@ -100,6 +135,8 @@ pub struct WorkerSnapshot {
     pub heap_total_bytes: u64,
     /// Bytes of them in use.
     pub heap_used_bytes: u64,
+    /// Why it is not healthy, by its own health check.
+    pub unhealthy: Option<Arc<str>>,
     /// Requests it answered with data.
     pub done: u64,
     /// Requests it answered with a failure.
@@ -142,4 +179,6 @@ pub enum Unrouted {
     Suspected,
     /// It is kept free for a suspect job, or runs one.
     Isolated,
+    /// Its own health check fails, and the group's policy is to give it nothing meanwhile.
+    Unhealthy,
 }

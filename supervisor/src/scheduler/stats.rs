@@ -14,12 +14,13 @@ const BUCKETS: usize = 64 * SUB;
 pub struct Latency {
     counts: Box<[u64; BUCKETS]>,
     count: u64,
+    sum_nanos: u64,
     max: Duration,
 }
 
 impl Default for Latency {
     fn default() -> Latency {
-        Latency { counts: Box::new([0; BUCKETS]), count: 0, max: Duration::ZERO }
+        Latency { counts: Box::new([0; BUCKETS]), count: 0, sum_nanos: 0, max: Duration::ZERO }
     }
 }
 
@@ -28,6 +29,7 @@ impl Latency {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.counts[bucket(nanos)] += 1;
         self.count += 1;
+        self.sum_nanos = self.sum_nanos.saturating_add(nanos);
         self.max = self.max.max(duration);
     }
 
@@ -35,6 +37,23 @@ impl Latency {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// All together.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum_nanos)
+    }
+
+    /// How many were not longer than each power of two of nanoseconds, from 1 µs to 69 s; exactly, as far as the bound is a
+    /// nanosecond less.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        let mut up_to: u64 = self.counts[..first_of(STEPS.start)].iter().sum();
+        STEPS.map(move |power| {
+            let reached = (Duration::from_nanos((1 << power) - 1), up_to);
+            up_to += self.counts[first_of(power)..first_of(power + 1)].iter().sum::<u64>();
+            reached
+        })
     }
 
     /// The longest.
@@ -65,6 +84,14 @@ impl fmt::Debug for Latency {
         let (median, high) = (self.quantile(0.5), self.quantile(0.99));
         write!(f, "{} × (p50 {median:?}, p99 {high:?}, max {:?})", self.count, self.max)
     }
+}
+
+/// Powers of two that are shown as steps.
+const STEPS: std::ops::Range<u32> = 10..37;
+
+/// The bucket that begins with a power of two.
+const fn first_of(power: u32) -> usize {
+    (power as usize - 1) * SUB
 }
 
 fn bucket(nanos: u64) -> usize {
@@ -150,6 +177,20 @@ mod tests {
         assert!((500..=625).contains(&median), "{median}");
         assert_eq!(latency.quantile(1.0), Duration::from_millis(1));
         assert_eq!(Latency::default().quantile(0.5), Duration::ZERO);
+    }
+
+    /// M8: the steps are what was recorded, and the last one may have less than all.
+    #[test]
+    fn steps_count_what_is_not_longer() {
+        let mut latency = Latency::default();
+        for nanos in [1, 1023, 1024, 5_000, 80_000_000_000] {
+            latency.record(Duration::from_nanos(nanos));
+        }
+        let steps: Vec<(u128, u64)> =
+            latency.steps().map(|(bound, count)| (bound.as_nanos(), count)).collect();
+        assert_eq!(steps[..4], [(1023, 2), (2047, 3), (4095, 3), (8191, 4)]);
+        assert_eq!(steps.last(), Some(&((1 << 36) - 1, 4)));
+        assert_eq!(latency.sum(), Duration::from_nanos(80_000_007_048));
     }
 
     #[test]

@@ -67,6 +67,10 @@ pub(super) struct Worker {
     pub(super) rss_bytes: Option<u64>,
     pub(super) done: u64,
     pub(super) failed: u64,
+    /// What its own health check says, if it fails.
+    pub(super) unhealthy: Option<Arc<str>>,
+    /// It gets nothing new because of that.
+    pub(super) is_set_aside: bool,
     pub(super) last_error: Option<Arc<str>>,
     /// Its limits, if its group has any.
     pub(super) wear: Option<Box<Wear>>,
@@ -160,6 +164,8 @@ impl Worker {
             rss_bytes: None,
             done: 0,
             failed: 0,
+            unhealthy: None,
+            is_set_aside: false,
             last_error: None,
             wear: None,
         }
@@ -179,6 +185,8 @@ impl Worker {
             Some(Unrouted::Suspected)
         } else if self.hand.is_tainted(now) {
             Some(Unrouted::Tainted)
+        } else if self.is_set_aside {
+            Some(Unrouted::Unhealthy)
         } else if self.isolation == Isolation::None {
             None
         } else {

@@ -144,6 +144,8 @@ fn said_by_worker(message: &ToSupervisor<'_>) -> Vec<u8> {
         ToSupervisor::Event(head, _) => encode(head),
         ToSupervisor::Call(head, _) => encode(head),
         ToSupervisor::CallAnswer(head, _) => encode(head),
+        ToSupervisor::Metrics(report) => encode(report),
+        ToSupervisor::Health(report) => encode(report),
         ToSupervisor::Busy | ToSupervisor::Goodbye => Ok(Vec::new()),
     };
     encoded.expect("a message encodes")

@@ -188,7 +188,7 @@ impl Rig {
                     note_said(said, &input);
                     scheduler.handle_input(*now, input);
                 }
-                Heard::Emitted { .. } => {}
+                Heard::Emitted { .. } | Heard::Metrics(_) => {}
             }
         }
         expect_modest(inbox, *received);

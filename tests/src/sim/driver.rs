@@ -295,8 +295,12 @@ impl World {
                 let ran = std::time::Duration::from_nanos(answer.head.run_nanos);
                 Input::Answer { worker, ordinal: answer.head.ordinal, epoch: answer.head.epoch, ran, reply }
             }
-            // Calls have a world of their own.
-            ToSupervisor::Event(..) | ToSupervisor::Call(..) | ToSupervisor::CallAnswer(..) => return Ok(()),
+            ToSupervisor::Health(report) => Input::Health { worker, failure: report.failure.map(Into::into) },
+            // Calls have a world of their own, and metrics none.
+            ToSupervisor::Event(..)
+            | ToSupervisor::Call(..)
+            | ToSupervisor::CallAnswer(..)
+            | ToSupervisor::Metrics(_) => return Ok(()),
             ToSupervisor::Goodbye => {
                 self.procs[proc].told.said_goodbye = true;
                 let told = &self.procs[proc].told;

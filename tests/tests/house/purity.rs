@@ -26,6 +26,9 @@ const CRATES: [&str; 2] = ["ganger_protocol", "fastrand"];
 /// What of its own crate it may use.
 const OWN: [&str; 2] = ["event", "scheduler"];
 
+/// What the metrics' arithmetic may use.
+const OF_METRICS: [&str; 3] = ["health", "metrics", "scheduler"];
+
 /// Words that mean a clock, a file, a thread, another process, a global, or chance without a seed, although they may
 /// come without a path.
 const FORBIDDEN: [&str; 17] = [
@@ -79,10 +82,10 @@ fn is_one_of(rest: &str, allowed: &[&str]) -> bool {
     allowed.iter().any(|allowed| rest.strip_prefix(allowed).is_some_and(ends))
 }
 
-fn is_pure(root: &str, rest: &str, modules: &[String]) -> bool {
+fn is_pure(root: &str, rest: &str, modules: &[String], own: &[&str]) -> bool {
     match root {
         "std" => is_one_of(rest, &STD),
-        "crate" => is_one_of(rest, &OWN),
+        "crate" => is_one_of(rest, own),
         "self" | "super" => true,
         // Modules that were brought in by a `use`, which was looked at where it stands.
         module if STD.contains(&module) => true,
@@ -98,11 +101,13 @@ fn is_global(line: &str) -> bool {
     line.strip_prefix("pub ").unwrap_or(line).starts_with("static ")
 }
 
-fn offences(source: &Source, modules: &[String]) -> Vec<String> {
+fn offences(source: &Source, modules: &[String], own: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for (number, line) in source.code() {
         let mut blame = |what: &str| found.push(format!("{}:{number}: {what}: {}", source.path, line.trim()));
-        paths(line).filter(|(root, rest)| !is_pure(root, rest, modules)).for_each(|(root, _)| blame(root));
+        paths(line)
+            .filter(|(root, rest)| !is_pure(root, rest, modules, own))
+            .for_each(|(root, _)| blame(root));
         words(line).filter(|word| FORBIDDEN.contains(word)).for_each(&mut blame);
         FORBIDDEN_CALLS.into_iter().filter(|call| line.contains(call)).for_each(&mut blame);
         if is_global(line) {
@@ -119,11 +124,24 @@ fn offences(source: &Source, modules: &[String]) -> Vec<String> {
 fn the_scheduler_is_pure() {
     let files: Vec<Source> = scheduler().collect();
     assert!(files.len() > 15, "the scheduler has moved");
+    expect_pure("the scheduler", &files, &OWN);
+}
+
+/// What adds up the workers' metrics, judges them and makes the text knows no more of the world than the scheduler does.
+#[test]
+fn what_adds_up_metrics_is_pure() {
+    let is_meant = |source: &Source| !source.path.contains("/tests");
+    let files: Vec<Source> = sources("supervisor/src/metrics").into_iter().filter(is_meant).collect();
+    assert!(files.len() > 5, "the metrics have moved");
+    expect_pure("the metrics", &files, &OF_METRICS);
+}
+
+fn expect_pure(who: &str, files: &[Source], own: &[&str]) {
     let module =
         |source: &Source| source.path.rsplit('/').next().map(|name| name.trim_end_matches(".rs").to_owned());
     let modules: Vec<String> = files.iter().filter_map(module).collect();
-    let found: Vec<String> = files.iter().flat_map(|source| offences(source, &modules)).collect();
-    assert!(found.is_empty(), "the scheduler is no longer pure:\n{}", found.join("\n"));
+    let found: Vec<String> = files.iter().flat_map(|source| offences(source, &modules, own)).collect();
+    assert!(found.is_empty(), "{who} must be pure:\n{}", found.join("\n"));
 }
 
 /// The wall sees what it is for.
@@ -143,7 +161,7 @@ fn the_wall_around_the_scheduler_has_no_holes() {
     ];
     for line in impure {
         let source = Source { path: String::from("x.rs"), text: line.to_owned() };
-        assert!(!offences(&source, &[]).is_empty(), "{line}");
+        assert!(!offences(&source, &[], &OWN).is_empty(), "{line}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::task::Waker;
 use ganger_protocol::{Spin, Time};
 use parking_lot::MutexGuard;
 
+use crate::account::Checking;
 use crate::callee::Callee;
 use crate::calls::Asked;
 use crate::courier::Courier;
@@ -41,6 +42,9 @@ pub(crate) struct State {
     pub(crate) wakers: Vec<Waker>,
     /// What came before `serve()` and waits for it.
     pub(crate) early: Vec<Notice>,
+    /// Whether there are metrics or a health check.
+    pub(crate) has_account: bool,
+    pub(crate) checking: Checking,
     /// What goes wrong on purpose; `None` but in tests.
     pub(crate) faults: Option<Box<Faults>>,
     /// Whether the reader was nudged and has not yet woken.
@@ -126,6 +130,8 @@ impl State {
             calls: Pending::default(),
             wakers: Vec::new(),
             early: Vec::new(),
+            has_account: false,
+            checking: Checking::No,
             faults: None,
             nudged: false,
         }

@@ -1,6 +1,6 @@
 use ganger_protocol::{
-    Address, CallAnswered, Epoch, Generation, Growth, JobId, LARGE_PAYLOAD, Refusal, RetryHint, Slot,
-    SupervisorCall, SupervisorHello, ToSupervisor, decode,
+    Address, CallAnswered, Epoch, Generation, Growth, JobId, LARGE_PAYLOAD, MetricsReport, Refusal,
+    RetryHint, Slot, SupervisorCall, SupervisorHello, ToSupervisor, decode,
 };
 
 use super::*;
@@ -22,6 +22,8 @@ enum Said {
     Busy,
     Answer(u32, Answered, Vec<u8>),
     Event(String),
+    Metrics(MetricsReport),
+    Health(Option<String>),
     Goodbye,
     Call(u64),
     CallAnswer(u64, CallAnswered),
@@ -102,6 +104,8 @@ impl Pair {
                 ToSupervisor::Goodbye => Said::Goodbye,
                 ToSupervisor::Call(head, _) => Said::Call(head.call),
                 ToSupervisor::CallAnswer(head, _) => Said::CallAnswer(head.call, head.answered),
+                ToSupervisor::Metrics(report) => Said::Metrics(report),
+                ToSupervisor::Health(report) => Said::Health(report.failure),
                 ToSupervisor::Hello(_) => panic!("a session says no Hello"),
             });
         }

@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Address, AnswerHead, Body, Epoch, EventHead, Growth, Inbox, JobId, Kind, Limits, MAGIC, Ordinal, Outbox,
-    Page, Ready, RequestHead, SupervisorHello, Time, ToSupervisor, VERSION, WorkerCallAnswer, WorkerHello,
-    read_into, ring, send_with_fds, write_from,
+    Address, AnswerHead, Body, Epoch, EventHead, Growth, HealthReport, Inbox, JobId, Kind, Limits, MAGIC,
+    MetricsReport, Ordinal, Outbox, Page, Ready, RequestHead, SupervisorHello, Time, ToSupervisor, VERSION,
+    WorkerCallAnswer, WorkerHello, read_into, ring, send_with_fds, write_from,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use serde::Serialize;
@@ -25,6 +25,8 @@ pub(crate) enum Said {
     Event(String, Vec<u8>),
     Call(u64, Address, String, Vec<u8>),
     CallAnswer(WorkerCallAnswer, Vec<u8>),
+    Metrics(MetricsReport),
+    Health(HealthReport),
     Goodbye,
     Gone,
 }
@@ -219,5 +221,7 @@ fn said(message: ToSupervisor<'_>) -> Said {
             Said::Call(head.call, head.to, head.name.into_owned(), payload.into_vec())
         }
         ToSupervisor::CallAnswer(head, payload) => Said::CallAnswer(head, payload.into_vec()),
+        ToSupervisor::Metrics(report) => Said::Metrics(report),
+        ToSupervisor::Health(report) => Said::Health(report),
     }
 }
