@@ -92,6 +92,11 @@ impl<T: Ticket> Scheduler<T> {
         if lines > 0 && mine().next().is_none() && self.is_at_rest() {
             return Err(format!("{lines} lines of keys are left without a job"));
         }
+        if group.members.iter().any(|key| {
+            self.workers.get(*key).is_some_and(|worker| worker.rss_bytes.unwrap_or(0) < group.rss_floor)
+        }) {
+            return Err(format!("a member uses less memory than the floor of {} bytes", group.rss_floor));
+        }
         let is_own = |place: &Place| place.succession.is_some() && place.occupant == place.next();
         if group.slots.iter().any(is_own) {
             return Err(String::from("somebody is its own successor"));

@@ -170,7 +170,8 @@ pub enum OnUnhealthy {
 #[non_exhaustive]
 pub enum Pick {
     /// Idle before not idle, then the lowest resident memory in buckets of 2 MiB or 5 %, then the fewest requests
-    /// in flight, then the least recently used. The default.
+    /// in flight, then those whose last answer was no failure, then the one used last, whose memory is still in the
+    /// caches. The default.
     #[default]
     Balanced,
     /// Strictly the lowest resident memory, as sampled last. Samples are stale, so a burst herds on one worker.

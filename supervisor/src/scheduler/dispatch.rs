@@ -16,8 +16,8 @@ use super::{Action, GroupIndex, JobKey, Outcome, Scheduler, Ticket, Unrouted, Wo
 /// Lists kept from pass to pass, so that a pass allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    keys: Vec<WorkerKey>,
-    candidates: Vec<Candidate>,
+    pub(super) keys: Vec<WorkerKey>,
+    pub(super) candidates: Vec<Candidate>,
 }
 
 impl<T: Ticket> Scheduler<T> {
@@ -31,7 +31,7 @@ impl<T: Ticket> Scheduler<T> {
         self.place_suspects(index);
         if self.groups[usize::from(index.0)].has_queued() {
             let mut scratch = std::mem::take(&mut self.scratch);
-            self.gather(index, &mut scratch);
+            self.fill_warmest(index, &mut scratch);
             self.fill_slots(index, &mut scratch);
             self.scratch = scratch;
         }
@@ -40,7 +40,7 @@ impl<T: Ticket> Scheduler<T> {
         self.watch_windows(index);
     }
 
-    fn gather(&self, index: GroupIndex, scratch: &mut Scratch) {
+    pub(super) fn gather(&self, index: GroupIndex, scratch: &mut Scratch) {
         scratch.keys.clear();
         scratch.candidates.clear();
         for key in &self.groups[usize::from(index.0)].members {
@@ -55,6 +55,10 @@ impl<T: Ticket> Scheduler<T> {
     }
 
     fn fill_slots(&mut self, index: GroupIndex, scratch: &mut Scratch) {
+        if !self.groups[usize::from(index.0)].has_queued() {
+            return;
+        }
+        self.gather(index, scratch);
         while let Some(lead) = self.front(index) {
             let affinity = self.jobs.get(lead.job).and_then(|job| job.ticket.options().affinity);
             let mut draw = Draw { affinity, random: &mut self.random };
@@ -80,6 +84,7 @@ impl<T: Ticket> Scheduler<T> {
         let group = &mut self.groups[usize::from(job.group.0)];
         group.sent += 1;
         worker.last_used = group.sent;
+        group.used_last = Some(to);
         if worker.hand.is_empty() {
             worker.last_progress = now;
         }

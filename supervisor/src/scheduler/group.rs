@@ -62,6 +62,10 @@ pub(super) struct Group {
     pub(super) has_reserve: bool,
     /// Requests sent so far.
     pub(super) sent: u64,
+    /// The worker that got the last of them.
+    pub(super) used_last: Option<WorkerKey>,
+    /// No member's resident memory is below that, in bytes.
+    pub(super) rss_floor: u64,
     pub(super) done: u64,
     pub(super) ends: JobEnds,
     pub(super) kills: BTreeMap<&'static str, u64>,
@@ -196,6 +200,8 @@ impl Group {
             sends_ahead: false,
             has_reserve: false,
             sent: 0,
+            used_last: None,
+            rss_floor: 0,
             done: 0,
             ends: JobEnds::default(),
             kills: BTreeMap::new(),

@@ -53,6 +53,7 @@ mod stats;
 mod tests;
 mod timers;
 mod unhealthy;
+mod warm;
 mod window;
 mod worker;
 
@@ -308,6 +309,7 @@ impl<T: Ticket> Scheduler<T> {
     fn sample_all(&mut self) {
         self.sampling_timer = TimerId::UNSET;
         self.look_for_idle();
+        (0..self.groups.len()).for_each(|index| self.measure_floor(GroupIndex(index as u16)));
         for key in self.workers.keys() {
             let is_alive = |worker: &Worker| worker.pid.is_some() && worker.ended.is_none();
             if self.workers.get(key).is_some_and(is_alive) {

@@ -1,5 +1,6 @@
 //! Which worker gets the next job.
 
+use std::cmp::Reverse;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Pick;
@@ -20,6 +21,8 @@ pub struct Candidate {
     pub capacity: u32,
     /// A number that grows with every request sent in the group: higher is more recent, 0 is never.
     pub last_used: u64,
+    /// Whether its last answer was a failure.
+    pub has_failed: bool,
 }
 
 /// What is drawn on besides the candidates.
@@ -51,10 +54,21 @@ pub(super) fn pick(policy: &Pick, candidates: &[Candidate], draw: &mut Draw<'_>)
     }
 }
 
-/// The rank of each candidate under [`Pick::Balanced`]; lower is better.
-pub(super) fn balanced_rank(one: &Candidate, lowest: u64) -> (bool, u64, u32, u64) {
+/// A place in the order of [`Pick::Balanced`]; lower is better.
+pub(super) type Rank = (bool, u64, u32, bool, Reverse<u64>);
+
+/// The rank of a candidate under [`Pick::Balanced`].
+///
+/// Among equals the one used last is warm: its memory is in the processor's caches. One that fails quickly would draw
+/// every job by that; so it goes behind the others.
+pub(super) fn balanced_rank(one: &Candidate, lowest: u64) -> Rank {
     let above = one.rss_bytes.unwrap_or(0).saturating_sub(lowest);
-    (one.in_flight > 0, above / bucket_of(lowest), one.in_flight, one.last_used)
+    (one.in_flight > 0, above / bucket_of(lowest), one.in_flight, one.has_failed, Reverse(one.last_used))
+}
+
+/// Whether a worker is among those of the lowest resident memory even if one of them has as little as `floor`.
+pub(super) fn is_in_lowest_bucket(rss_bytes: Option<u64>, floor: u64) -> bool {
+    rss_bytes.unwrap_or(0).saturating_sub(floor) < bucket_of(floor)
 }
 
 /// The lowest resident memory among the candidates.
@@ -101,7 +115,14 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn candidate(slot: u32, rss_mib: u64, in_flight: u32, last_used: u64) -> Candidate {
-        Candidate { slot, rss_bytes: Some(rss_mib * MIB), in_flight, capacity: 4, last_used }
+        Candidate {
+            slot,
+            rss_bytes: Some(rss_mib * MIB),
+            in_flight,
+            capacity: 4,
+            last_used,
+            has_failed: false,
+        }
     }
 
     fn choose(policy: &Pick, candidates: &[Candidate]) -> usize {
@@ -111,13 +132,15 @@ mod tests {
 
     /// J11: the order of the default policy.
     #[test]
-    fn idle_then_memory_then_in_flight_then_least_recently_used() {
+    fn idle_then_memory_then_in_flight_then_the_warmest_that_did_not_fail() {
         let idle_large = [candidate(0, 10, 1, 0), candidate(1, 900, 0, 5)];
         assert_eq!(choose(&Pick::Balanced, &idle_large), 1);
         let lower = [candidate(0, 300, 0, 0), candidate(1, 100, 0, 5), candidate(2, 200, 0, 0)];
         assert_eq!(choose(&Pick::Balanced, &lower), 1);
-        let same_bucket = [candidate(0, 101, 2, 0), candidate(1, 100, 3, 0), candidate(2, 102, 2, 9)];
-        assert_eq!(choose(&Pick::Balanced, &same_bucket), 0);
+        let same_bucket = [candidate(0, 101, 2, 0), candidate(1, 100, 3, 99), candidate(2, 102, 2, 9)];
+        assert_eq!(choose(&Pick::Balanced, &same_bucket), 2);
+        let failed = [candidate(0, 1, 0, 3), Candidate { has_failed: true, ..candidate(1, 1, 0, 9) }];
+        assert_eq!(choose(&Pick::Balanced, &failed), 0);
     }
 
     /// J11: the strict policy herds where the default does not, and a worker without a sample is no error.

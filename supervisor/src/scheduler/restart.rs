@@ -122,6 +122,7 @@ impl<T: Ticket> Scheduler<T> {
         worker.wear = Wear::draw(policy, self.now, &mut self.random);
         let worker = self.workers.insert(worker);
         group.members.push(worker);
+        self.lower_floor(index, None);
         self.act(Action::Spawn { worker, group: index, slot, name, edition });
         self.arm_worker(worker);
         worker

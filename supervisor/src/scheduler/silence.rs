@@ -17,6 +17,9 @@ impl<T: Ticket> Scheduler<T> {
         if rss_bytes.is_some() {
             worker.rss_bytes = rss_bytes;
         }
+        let (index, known) = (worker.group, worker.rss_bytes);
+        self.lower_floor(index, known);
+        let Some(worker) = self.workers.get_mut(key) else { return };
         if vitals.beat != worker.vitals.beat {
             worker.beat_seen = now;
         }

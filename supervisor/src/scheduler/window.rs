@@ -42,6 +42,7 @@ impl Worker {
         self.service_nanos =
             if self.service_nanos == 0 { nanos } else { (self.service_nanos * 7 + nanos) / 8 };
         self.last_progress = now;
+        self.has_failed = matches!(reply, Reply::Failed(_));
         match reply {
             Reply::Data(_) => self.done += 1,
             Reply::Failed(failure) => {

@@ -60,6 +60,8 @@ pub(super) struct Worker {
     pub(super) beat_seen: Time,
     pub(super) isolation: Isolation,
     pub(super) last_used: u64,
+    /// Whether its last answer was a failure.
+    pub(super) has_failed: bool,
     /// The handler's time, averaged over the last answers, in nanoseconds; 0 before the first.
     pub(super) service_nanos: u64,
     /// When it last answered, or got a request while it had none.
@@ -159,6 +161,7 @@ impl Worker {
             beat_seen: now,
             isolation: Isolation::None,
             last_used: 0,
+            has_failed: false,
             service_nanos: 0,
             last_progress: now,
             rss_bytes: None,
@@ -229,6 +232,7 @@ impl Worker {
             in_flight: self.hand.len(),
             capacity: self.capacity,
             last_used: self.last_used,
+            has_failed: self.has_failed,
         }
     }
 }

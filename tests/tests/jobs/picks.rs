@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ganger::{Builder, Job, Pick, Standing, Supervisor};
-use ganger_tests::calls::{About, Hold, Manners};
+use ganger_tests::calls::{About, Fail, Hold, Manners};
 use ganger_tests::harness::{Gate, Held, eventually, scenario};
 use ganger_tests::workers::{online, with};
 
@@ -197,5 +197,23 @@ fn a_burst_is_spread_evenly() {
         }
         assert_eq!(counts.into_values().collect::<Vec<_>>(), [10; 4]);
         handles.into_iter().for_each(|handle| drop(handle.wait().expect("answered")));
+    });
+}
+
+/// J11: among equals the worker used last gets the next job, as long as it answers; one that fails at once is idle first,
+/// and gets no more than its turn for that.
+#[test]
+fn among_equals_the_warmest_that_does_not_fail() {
+    scenario(|| {
+        let supervisor = online(Supervisor::builder(with(&Manners::new())).workers(4));
+        let who = || supervisor.enqueue(About).expect("accepted").wait().expect("answered").worker;
+        let warm = who();
+        assert!((0..50).all(|_| who() == warm), "the others are as idle, and cold");
+        let failed =
+            supervisor.enqueue(Fail { message: String::from("no"), details: None }).expect("accepted").wait();
+        assert!(failed.is_err(), "{failed:?}");
+        let next = who();
+        assert_ne!(next, warm, "it has failed");
+        assert!((0..50).all(|_| who() == next));
     });
 }
