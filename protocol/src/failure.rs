@@ -21,6 +21,8 @@ pub enum FailureKind {
     Codec,
     /// The worker has no handler for the call.
     UnknownCall,
+    /// Attachments of the request or of its answer did not arrive, or were more than there may be.
+    Attachments,
 }
 
 impl fmt::Display for FailureKind {
@@ -31,6 +33,7 @@ impl fmt::Display for FailureKind {
             FailureKind::Dropped => "dropped request",
             FailureKind::Codec => "codec error",
             FailureKind::UnknownCall => "unknown call",
+            FailureKind::Attachments => "attachments",
         })
     }
 }

@@ -4,13 +4,13 @@
 //! offset  size
 //!      0     4  body   bytes after the header, little endian
 //!      4     1  kind   which message this is
-//!      5     1  fds    descriptors that came with the frame (0 but for a Hello)
+//!      5     1  fds    descriptors that belong to the frame: of a Hello, a request or an answer
 //!      6     2  head   how many bytes of the body are the head, little endian
 //!      8  head  the message's fields, postcard
 //!     ..   ..  the payload: body − head bytes, never touched by serde on the way
 //! ```
 
-use crate::{Kind as K, Place, PlaceError};
+use crate::{Kind as K, MAX_ATTACHMENTS, Place, PlaceError};
 
 /// Bytes of a frame's header.
 pub const HEADER_LEN: usize = 8;
@@ -26,7 +26,7 @@ pub const LARGE_PAYLOAD: usize = 32 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// Supervisor → worker: who you are; comes with the page and the bell.
+    /// Supervisor → worker: who you are; comes with the page, the bell and the hatch.
     SupervisorHello = 0x01,
     /// Supervisor → worker: handle this.
     Request = 0x02,
@@ -66,6 +66,8 @@ pub enum Kind {
     Metrics = 0x8d,
     /// Worker → supervisor: what its own health check says, when that has changed.
     HealthReport = 0x8e,
+    /// Worker → supervisor: the descriptors of a request are in my hands.
+    Taken = 0x8b,
 }
 
 impl Kind {
@@ -93,6 +95,7 @@ impl Kind {
             0x89 => K::WorkerCallAnswer,
             0x8d => K::Metrics,
             0x8e => K::HealthReport,
+            0x8b => K::Taken,
             _ => return None,
         })
     }
@@ -111,6 +114,16 @@ impl Kind {
                 | K::WorkerCall
                 | K::WorkerCallAnswer
         )
+    }
+
+    /// The most descriptors that a frame of this kind may announce.
+    #[must_use]
+    pub const fn max_fds(self) -> usize {
+        match self {
+            K::SupervisorHello => u8::MAX as usize,
+            K::Request | K::Answer | K::PooledRequest | K::PooledAnswer => MAX_ATTACHMENTS,
+            _ => 0,
+        }
     }
 
     /// What a frame is called whose payload lies in the pool, if such a one may.
@@ -166,7 +179,8 @@ impl Limits {
             | K::Busy
             | K::Goodbye
             | K::Metrics
-            | K::HealthReport => 0,
+            | K::HealthReport
+            | K::Taken => 0,
         }
     }
 }
@@ -221,8 +235,8 @@ pub enum FrameError {
         /// The version that the Hello names.
         theirs: u16,
     },
-    /// The frame announces descriptors where none may come.
-    #[error("{kind:?} with {count} descriptors")]
+    /// The frame announces descriptors where none may come, or more than may.
+    #[error("{kind:?} with {count} descriptors; it may have {}", kind.max_fds())]
     Descriptors {
         /// The message's kind.
         kind: Kind,
@@ -280,7 +294,7 @@ impl Header {
         if head > body || head > MAX_HEAD {
             return Err(FrameError::Head { head, body });
         }
-        if fds > 0 && kind != Kind::SupervisorHello {
+        if fds > 0 && usize::from(fds) > kind.max_fds() {
             return Err(FrameError::Descriptors { kind, count: fds });
         }
         let payload = body - head;
@@ -297,7 +311,7 @@ impl Header {
 pub struct Frame<'a> {
     /// Which message it is.
     pub kind: Kind,
-    /// How many descriptors it says that it came with.
+    /// How many descriptors it says belong to it.
     pub fds: u8,
     /// The message's fields, still encoded.
     pub head: &'a [u8],
@@ -372,6 +386,19 @@ mod tests {
             Header::parse(bytes, &Limits::default()),
             Err(FrameError::TooLarge { limit: 0, .. })
         ));
+    }
+
+    #[test]
+    fn descriptors_are_announced_where_they_may_be_and_no_more() {
+        let announcing = |kind, fds| Header { kind, fds, head: 0, payload: 0 }.to_bytes();
+        let parse = |kind, fds| Header::parse(announcing(kind, fds), &Limits::default());
+        let most = MAX_ATTACHMENTS as u8;
+        assert!(parse(Kind::Request, most).is_ok() && parse(Kind::Answer, most).is_ok());
+        for (kind, count) in
+            [(Kind::Request, most + 1), (Kind::Answer, 255), (Kind::Cancel, 1), (Kind::Taken, 1)]
+        {
+            assert_eq!(parse(kind, count), Err(FrameError::Descriptors { kind, count }));
+        }
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub struct Inbox {
 #[derive(Debug)]
 struct Large {
     kind: Kind,
+    fds: u8,
     length: usize,
     payload: Vec<u8>,
 }
@@ -161,7 +162,7 @@ impl Inbox {
             return Err(FrameError::TooLarge { kind, length, limit });
         }
         let payload = Payload::Large(pool.take(place)?);
-        Ok(Some(Frame { kind, fds: 0, head, payload }))
+        Ok(Some(Frame { kind, fds: header.fds, head, payload }))
     }
 
     /// Moves what has come of a large frame out of the buffer; false while its head is not yet whole.
@@ -181,7 +182,7 @@ impl Inbox {
         let mut payload = Vec::with_capacity(first);
         payload.extend_from_slice(&self.buffer[begin..end]);
         self.start = end;
-        self.large = Some(Large { kind: header.kind, length: header.payload, payload });
+        self.large = Some(Large { kind: header.kind, fds: header.fds, length: header.payload, payload });
         true
     }
 
@@ -194,7 +195,8 @@ impl Inbox {
             self.buffer.extend_from_slice(&large.payload[large.length..]);
             large.payload.truncate(large.length);
         }
-        Some(Frame { kind: large.kind, fds: 0, head: &self.head, payload: Payload::Large(large.payload) })
+        let Large { kind, fds, payload, .. } = large;
+        Some(Frame { kind, fds, head: &self.head, payload: Payload::Large(payload) })
     }
 
     fn room(&mut self) -> &mut Vec<u8> {

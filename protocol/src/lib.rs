@@ -11,11 +11,13 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("ganger runs on Linux (kernel 5.4 or newer) only: it stands on pidfds, memfds and SCM_RIGHTS");
 
+mod attachment;
 mod call;
 mod calling;
 mod failure;
 mod fds;
 mod frame;
+mod hatch;
 mod id;
 mod inbox;
 mod memory;
@@ -26,8 +28,10 @@ mod place;
 mod pool;
 mod shared;
 mod spin;
+mod stream;
 mod time;
 
+pub use attachment::{Attachment, Attachments};
 pub use call::{Call, CodecError, decode, encode, encode_onto};
 pub use calling::{
     Address, Answers, Awaited, CallError, CallReply, Caller, Carrier, Collected, Collecting,
@@ -36,13 +40,14 @@ pub use calling::{
 pub use failure::{Failure, FailureKind, RetryHint};
 pub use fds::{MAX_FDS, read_into, receive_with_fds, ring, send_with_fds, silence, write_from};
 pub use frame::{Frame, FrameError, HEADER_LEN, Header, Kind, LARGE_PAYLOAD, Limits, MAX_HEAD, Payload};
+pub use hatch::{Cut, Fetched, Hatch, HatchError, Label, MAX_ATTACHMENTS, Packet, Posted};
 pub use id::{Epoch, Generation, JobId, Ordinal};
 pub use inbox::{Growth, Inbox};
 pub use memory::PageError;
 pub use message::{
     Answer, AnswerHead, Answered, CallAnswered, Cancel, EventHead, HealthReport, MAGIC, MAX_HEALTH_REASON,
-    MAX_LISTENERS, Ready, RequestHead, SupervisorCall, SupervisorCallAnswer, SupervisorHello, ToSupervisor,
-    ToWorker, VERSION, WorkerCall, WorkerCallAnswer, WorkerHello,
+    MAX_LISTENERS, Ready, RequestHead, SupervisorCall, SupervisorCallAnswer, SupervisorHello, Taken,
+    ToSupervisor, ToWorker, VERSION, WorkerCall, WorkerCallAnswer, WorkerHello,
 };
 pub use metrics::{
     Amount, Change, Counter, Declaration, Gauge, HISTOGRAM_SUFFIXES, Histogram, MAX_BUCKETS, MAX_HELP,
@@ -54,6 +59,7 @@ pub use place::{Place, PlaceError};
 pub use pool::{Half, POOLED_PAYLOAD, Pool, PoolReader, PoolWriter};
 pub use shared::{End, Mark, MarkMoved, Page, Slot, Vitals};
 pub use spin::{Spin, processor};
+pub use stream::{StreamError, StreamReader, StreamWriter, stream};
 pub use time::Time;
 
 /// The environment variable that tells a program it was started as a worker.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 mod relay;
-use crate::{Epoch, Frame, FrameError, Generation, JobId, Kind, MetricsReport, Ordinal, Payload};
+use crate::{Epoch, Frame, FrameError, Generation, JobId, Kind, Label, MetricsReport, Ordinal, Payload};
 pub use relay::{CallAnswered, SupervisorCall, SupervisorCallAnswer, WorkerCall, WorkerCallAnswer};
 
 /// The first four bytes of either Hello.
@@ -17,8 +17,8 @@ pub const VERSION: u16 = 1;
 /// The most listeners that a Hello brings.
 pub const MAX_LISTENERS: usize = 64;
 
-/// What a supervisor tells a new worker; its frame comes with the page and the bell, then the pool, if there is one,
-/// then the listeners.
+/// What a supervisor tells a new worker; its frame comes with the page, the bell and the hatch, then the pool, if
+/// there is one, then the listeners.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SupervisorHello {
     /// [`MAGIC`].
@@ -139,6 +139,31 @@ pub struct Answer<'a> {
     pub payload: Payload<'a>,
 }
 
+/// The descriptors of a request are in the worker's hands: it has started the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The request.
+    pub ordinal: Ordinal,
+    /// The assignment it belongs to.
+    pub epoch: Epoch,
+}
+
+impl RequestHead<'_> {
+    /// What the packet in the hatch says, if there is one.
+    #[must_use]
+    pub fn label(&self) -> Label {
+        Label { ordinal: self.ordinal, epoch: self.epoch }
+    }
+}
+
+impl AnswerHead {
+    /// What the packet in the hatch says, if there is one.
+    #[must_use]
+    pub fn label(&self) -> Label {
+        Label { ordinal: self.ordinal, epoch: self.epoch }
+    }
+}
+
 /// The fields of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventHead<'a> {
@@ -201,6 +226,8 @@ pub enum ToSupervisor<'a> {
     Metrics(MetricsReport),
     /// What my own health check says now.
     Health(HealthReport),
+    /// The descriptors of a request are in my hands.
+    Taken(Taken),
 }
 
 impl<'a> ToWorker<'a> {
@@ -231,7 +258,8 @@ impl<'a> ToWorker<'a> {
             | Kind::WorkerCall
             | Kind::WorkerCallAnswer
             | Kind::Metrics
-            | Kind::HealthReport => {
+            | Kind::HealthReport
+            | Kind::Taken => {
                 return Err(FrameError::NotAllowed { kind, place: "from a supervisor" });
             }
         })
@@ -257,6 +285,7 @@ impl<'a> ToSupervisor<'a> {
             Kind::WorkerCallAnswer => ToSupervisor::CallAnswer(fields(kind, head)?, payload),
             Kind::Metrics => ToSupervisor::Metrics(fields(kind, head)?),
             Kind::HealthReport => ToSupervisor::Health(fields(kind, head)?),
+            Kind::Taken => ToSupervisor::Taken(fields(kind, head)?),
             Kind::PooledAnswer => return Err(FrameError::NotAllowed { kind, place: "without a pool" }),
             Kind::SupervisorHello
             | Kind::Request

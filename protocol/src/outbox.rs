@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use crate::call::Tail;
 use crate::frame::HEADER_LEN;
-use crate::{Header, Kind, LARGE_PAYLOAD, POOLED_PAYLOAD, Place, PlaceError, PoolWriter};
+use crate::{
+    Hatch, Header, Kind, LARGE_PAYLOAD, POOLED_PAYLOAD, Packet, Place, PlaceError, PoolWriter, Posted,
+};
 
 /// A segment is closed when it has grown to this, so that no segment is copied to grow without end.
 const SEGMENT: usize = 256 * 1024;
@@ -47,6 +50,9 @@ pub struct Outbox {
     pool: Option<PoolWriter>,
     /// What the other end was caught at.
     lie: Option<PlaceError>,
+    hatch: Option<Arc<Hatch>>,
+    /// Not yet in the hatch, each with how many bytes are before its frame: only those may be written.
+    packets: VecDeque<(usize, Packet)>,
 }
 
 #[derive(Debug)]
@@ -91,6 +97,36 @@ impl Outbox {
     /// What the other end was caught at when room was looked for in the pool, once. The pool is not used any more.
     pub fn take_lie(&mut self) -> Option<PlaceError> {
         self.lie.take()
+    }
+
+    /// Descriptors go through this hatch from now on.
+    pub fn open(&mut self, hatch: Arc<Hatch>) {
+        self.hatch = Some(hatch);
+    }
+
+    /// Whether the rest waits for room in the hatch, and not in the link.
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        self.packets.front().is_some_and(|(before, _)| *before == 0)
+    }
+
+    /// Appends a frame with attachments: their packet is in the hatch before its first byte is written.
+    ///
+    /// # Panics
+    /// As [`frame`](Outbox::frame).
+    pub fn frame_with_packet(
+        &mut self,
+        kind: Kind,
+        head: &(impl Serialize + ?Sized),
+        body: Body<'_>,
+        packet: Packet,
+    ) {
+        let fds = packet.fds.len() as u8;
+        self.packets.push_back((self.pending, packet));
+        match self.pooled(kind, body.bytes()) {
+            Some((kind, place)) => self.frame_with_fds(kind, fds, head, Body::Copy(&place.to_bytes())),
+            None => self.frame_with_fds(kind, fds, head, body),
+        }
     }
 
     /// Appends a frame without descriptors.
@@ -146,7 +182,10 @@ impl Outbox {
     /// # Errors
     /// Those of `write`, except [`io::ErrorKind::WouldBlock`], which ends the writing and is no error.
     pub fn flush(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<()> {
-        while !self.is_empty() {
+        if !self.packets.is_empty() {
+            self.post()?;
+        }
+        while self.writable() > 0 {
             match write(&self.pieces()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => self.advance(count),
@@ -158,12 +197,30 @@ impl Outbox {
         Ok(())
     }
 
+    /// Puts packets into the hatch, as far as there is room.
+    fn post(&mut self) -> io::Result<()> {
+        let Some(hatch) = &self.hatch else { return Err(io::ErrorKind::Unsupported.into()) };
+        while let Some((_, packet)) = self.packets.front() {
+            match hatch.post(packet)? {
+                Posted::Yes => drop(self.packets.pop_front()),
+                Posted::NoRoom => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes may be written now.
+    fn writable(&self) -> usize {
+        self.packets.front().map_or(self.pending, |(before, _)| *before)
+    }
+
     /// Everything that is not yet written, as one buffer: for links in memory.
     pub fn take_bytes(&mut self) -> Vec<u8> {
         let mut all = Vec::with_capacity(self.pending);
         for piece in &self.pieces_from_all() {
             all.extend_from_slice(piece);
         }
+        self.packets.clear();
         self.advance(self.pending);
         all
     }
@@ -182,7 +239,13 @@ impl Outbox {
     fn pieces(&self) -> Vec<IoSlice<'_>> {
         let first = self.segments.front().map(|segment| &segment.bytes()[self.written..]);
         let rest = self.segments.iter().skip(1).map(Segment::bytes);
-        first.into_iter().chain(rest).take(MAX_PIECES).map(IoSlice::new).collect()
+        let mut left = self.writable();
+        let allowed = first.into_iter().chain(rest).take(MAX_PIECES).map_while(|piece| {
+            let piece = &piece[..piece.len().min(left)];
+            left -= piece.len();
+            (!piece.is_empty()).then(|| IoSlice::new(piece))
+        });
+        allowed.collect()
     }
 
     fn pieces_from_all(&self) -> Vec<&[u8]> {
@@ -192,6 +255,9 @@ impl Outbox {
 
     fn advance(&mut self, mut count: usize) {
         self.pending -= count;
+        for (before, _) in &mut self.packets {
+            *before -= count;
+        }
         while let Some(first) = self.segments.front() {
             let left = first.bytes().len() - self.written;
             if count < left {
@@ -212,7 +278,10 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
+    use crate::{Epoch, Label, Ordinal};
 
     #[test]
     fn partial_writes_lose_and_repeat_nothing() {
@@ -243,6 +312,40 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 100);
+    }
+
+    /// J14: nothing of a frame is written before its descriptors are in the hatch, and what is before it is.
+    #[test]
+    fn a_frame_waits_for_its_packet_and_what_is_before_it_does_not() {
+        let (left, right) = Hatch::pair().expect("a pair");
+        let (left, right) = (Arc::new(Hatch::new(left)), Hatch::new(right));
+        let label = |ordinal| Label { ordinal: Ordinal(ordinal), epoch: Epoch(1) };
+        let fd = OwnedFd::from(std::fs::File::open("/dev/null").expect("opened"));
+        let fds: Arc<[Arc<OwnedFd>]> = Arc::new([Arc::new(fd)]);
+        let packet = |ordinal| Packet { label: label(ordinal), fds: Arc::clone(&fds) };
+        let mut filled = 0;
+        while left.post(&packet(filled)).expect("somebody is there") == Posted::Yes {
+            filled += 1;
+        }
+        let mut outbox = Outbox::new();
+        outbox.open(left);
+        outbox.frame(Kind::Drain, &(), Body::Copy(&[]));
+        outbox.frame_with_packet(Kind::Request, &1u32, Body::Copy(b"hi"), packet(filled));
+        outbox.frame(Kind::Drain, &(), Body::Copy(&[]));
+        let pending = outbox.pending();
+        let mut seen = Vec::new();
+        let mut write = |pieces: &[IoSlice<'_>]| {
+            seen.extend_from_slice(&pieces[0][..pieces[0].len().min(5)]);
+            Ok(pieces[0].len().min(5))
+        };
+        outbox.flush(&mut write).expect("no error");
+        assert_eq!((outbox.pending(), outbox.is_held_back()), (pending - HEADER_LEN, true));
+        for ordinal in 0..filled {
+            assert!(right.fetch(label(ordinal), 1).expect("the frame's").is_ok());
+        }
+        outbox.flush(&mut write).expect("no error");
+        assert!(outbox.is_empty() && right.fetch(label(filled), 1).expect("the frame's").is_ok());
+        assert_eq!(seen.len(), pending);
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ganger_protocol::{Call, CodecError, Time};
+use ganger_protocol::{Attachment, Call, CodecError, Time};
 
 use crate::scheduler::{JobOptions, OnTimeout, Order, Priority, RetryOn};
-use crate::slot::{Spec, Terms};
+use crate::slot::{Baggage, Held, Spec, Terms};
 
 mod sealed {
     pub trait Sealed {}
@@ -142,20 +142,21 @@ pub struct Job<C> {
     call: C,
     group: Option<Arc<str>>,
     terms: Option<Arc<Terms>>,
+    attachments: Option<Box<Baggage>>,
 }
 
 impl<C: Work> Job<C> {
     /// A job on default terms.
     #[must_use]
     pub fn new(call: C) -> Job<C> {
-        Job { call, group: None, terms: None }
+        Job { call, group: None, terms: None, attachments: None }
     }
 
     /// Another call on this job's terms. The two share them, so that a million jobs made alike need the memory of
-    /// one set of terms.
+    /// one set of terms. Attachments are no terms: the other call has none.
     #[must_use]
     pub fn like(&self, call: C) -> Job<C> {
-        Job { call, group: self.group.clone(), terms: self.terms.clone() }
+        Job { call, group: self.group.clone(), terms: self.terms.clone(), attachments: None }
     }
 
     /// `retries` further attempts after the first, if the ending of an attempt is worth one: see
@@ -266,6 +267,35 @@ impl<C: Work> Job<C> {
         self.terms(|terms| terms.headers.push(pair))
     }
 
+    /// Gives the handler a file, a socket, a listener, a pipe or the end of a [stream](crate::stream()), in the order of
+    /// these calls: up to 16.
+    ///
+    /// It stays open here until a worker has it that is the last that can get the job, or until the job has ended; a
+    /// worker that dies before it began costs nothing. An attempt after the first gets the same open file, with what
+    /// the one before did to it: a position, bytes that were read. A job with the end of a stream has no
+    /// [`retries`](Job::retries), whatever was said: what was read of it is gone.
+    ///
+    /// ```no_run
+    /// # use ganger::{Call, Job, Program, Supervisor};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)] struct Serve;
+    /// # impl Call for Serve { const NAME: &'static str = "serve"; type Reply = (); }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let supervisor = Supervisor::builder(Program::beside("server")).start()?;
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// loop {
+    ///     let (visitor, _) = listener.accept()?;
+    ///     // The handler takes it by `TcpStream::from(cx.attachments().take().unwrap())`.
+    ///     supervisor.enqueue(Job::new(Serve).attach(visitor))?;
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn attach(mut self, attachment: impl Into<Attachment>) -> Job<C> {
+        self.attachments.get_or_insert_default().add(attachment.into());
+        self
+    }
+
     /// The group whose workers do the job. Default the supervisor's first.
     #[must_use]
     pub fn group(mut self, name: impl Into<Arc<str>>) -> Job<C> {
@@ -289,6 +319,25 @@ impl<C: Work> Job<C> {
     }
 
     pub(crate) fn spec(&self) -> Spec {
+        match &self.attachments {
+            None => self.plain_spec(),
+            Some(baggage) => self.laden_spec(baggage),
+        }
+    }
+
+    fn laden_spec(&self, baggage: &Baggage) -> Spec {
+        let held = Held::new(baggage);
+        let mut terms = self.terms.as_deref().cloned().unwrap_or_default();
+        terms.name = self.call.name();
+        terms.options.has_attachments = true;
+        if held.streams() > 0 {
+            terms.options.retries = 0;
+        }
+        terms.attachments = Some(held);
+        Spec::Rich(Arc::new(terms))
+    }
+
+    fn plain_spec(&self) -> Spec {
         match (&self.terms, self.call.name()) {
             (None, Cow::Borrowed(name)) => Spec::Plain(name),
             (Some(terms), name) if terms.name == name => Spec::Rich(Arc::clone(terms)),
@@ -316,6 +365,11 @@ impl<C> Job<C> {
         self.call
     }
 
+    /// How many attachments there are, when they are more than there may be.
+    pub(crate) fn excess_baggage(&self) -> Option<usize> {
+        self.attachments.as_ref().filter(|baggage| baggage.is_too_much()).map(|baggage| baggage.len())
+    }
+
     pub(crate) fn call_mut(&mut self) -> &mut C {
         &mut self.call
     }
@@ -331,9 +385,15 @@ impl<C: Work> From<C> for Job<C> {
     }
 }
 
+/// The same call on the same terms, with the same attachments: each job gives its worker the same open files.
 impl<C: Clone> Clone for Job<C> {
     fn clone(&self) -> Job<C> {
-        Job { call: self.call.clone(), group: self.group.clone(), terms: self.terms.clone() }
+        Job {
+            call: self.call.clone(),
+            group: self.group.clone(),
+            terms: self.terms.clone(),
+            attachments: self.attachments.clone(),
+        }
     }
 }
 
@@ -343,6 +403,7 @@ impl<C> fmt::Debug for Job<C> {
             .field("call", &std::any::type_name::<C>())
             .field("group", &self.group)
             .field("terms", &self.terms)
+            .field("attachments", &self.attachments)
             .finish()
     }
 }

@@ -107,8 +107,8 @@ mod supervisor;
 mod testing;
 
 pub use ganger_protocol::{
-    Call, CodecError, Counter, Failure, FailureKind, Gauge, Histogram, JobId, MetricError, RetryHint, decode,
-    encode,
+    Attachment, Attachments, Call, CodecError, Counter, Failure, FailureKind, Gauge, Histogram, JobId,
+    MetricError, RetryHint, StreamError, StreamReader, StreamWriter, decode, encode, stream,
 };
 
 pub use builder::Builder;

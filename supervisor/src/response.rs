@@ -4,7 +4,7 @@ use std::any::type_name;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ganger_protocol::{CodecError, JobId, Time};
+use ganger_protocol::{Attachments, CodecError, JobId, Time};
 
 use crate::scheduler::{AttemptInfo, Clock, Outcome, WorkerLost};
 use crate::slot::JobSlot;
@@ -19,6 +19,8 @@ pub type JobResult<C> = Result<Response<<C as Work>::Reply>, JobError>;
 pub struct Response<R> {
     /// The reply.
     pub data: R,
+    /// What the handler attached to its answer, to be taken.
+    pub attachments: Attachments,
     /// The job.
     pub id: JobId,
     /// The name of the worker that answered.
@@ -46,6 +48,7 @@ impl<R> Response<R> {
     pub fn map<S>(self, change: impl FnOnce(R) -> S) -> Response<S> {
         Response {
             data: change(self.data),
+            attachments: self.attachments,
             id: self.id,
             worker: self.worker,
             attempt: self.attempt,
@@ -61,7 +64,9 @@ pub(crate) fn read<C: Work>(slot: &JobSlot, outcome: Outcome) -> JobResult<C> {
     let job = slot.id();
     let call = || slot.spec().owned_name();
     Err(match outcome {
-        Outcome::Replied { data, attempt } => return read_reply::<C>(slot, data, attempt),
+        Outcome::Replied { data, attachments, attempt } => {
+            return read_reply::<C>(slot, data, attachments, attempt);
+        }
         Outcome::Failed { failure, attempt } => {
             JobError::Failed { job, call: call(), failure, worker: attempt.worker, attempt: attempt.attempt }
         }
@@ -70,7 +75,7 @@ pub(crate) fn read<C: Work>(slot: &JobSlot, outcome: Outcome) -> JobResult<C> {
         }
         Outcome::Cancelled { started, worker } => JobError::Cancelled { job, call: call(), started, worker },
         Outcome::WorkerLost(WorkerLost { report, because }) => {
-            JobError::WorkerLost { job, call: call(), report, because }
+            JobError::WorkerLost { job, call: call(), report, because, streams: slot.streams() }
         }
         Outcome::Poisoned { reports, started } => JobError::Poisoned { job, call: call(), reports, started },
         Outcome::ShuttingDown { started, worker } => {
@@ -92,11 +97,17 @@ fn limit_of(slot: &JobSlot, clock: Clock) -> Duration {
     limit.unwrap_or_default()
 }
 
-fn read_reply<C: Work>(slot: &JobSlot, data: Vec<u8>, attempt: AttemptInfo) -> JobResult<C> {
+fn read_reply<C: Work>(
+    slot: &JobSlot,
+    data: Vec<u8>,
+    attachments: Attachments,
+    attempt: AttemptInfo,
+) -> JobResult<C> {
     let AttemptInfo { worker, attempt, queued, ran } = attempt;
     match C::decode(data) {
         Ok(data) => Ok(Response {
             data,
+            attachments,
             id: slot.id(),
             worker,
             attempt,

@@ -28,10 +28,12 @@ use triomphe::ThinArc;
 use crate::completions::Arrivals;
 use crate::scheduler::{GroupIndex, JobOptions, Outcome, Ticket};
 
+mod held;
 mod spec;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use held::{Baggage, Descriptors, Held};
 pub(crate) use spec::{Spec, Terms};
 
 /// A payload of more bytes is kept as it came: moving it costs less than a copy, and an allocation of its own nothing.
@@ -172,6 +174,23 @@ impl JobSlot {
         Bytes::from_owner(SharedPayload(self.clone()))
     }
 
+    /// What is attached to it, until that is released.
+    pub(crate) fn attachments(&self) -> Option<Descriptors> {
+        self.spec().attachments()?.fds()
+    }
+
+    /// How many ends of streams were attached to it.
+    pub(crate) fn streams(&self) -> usize {
+        self.spec().attachments().map_or(0, Held::streams)
+    }
+
+    /// No worker will have to be given its attachments again.
+    pub(crate) fn release_attachments(&self) {
+        if let Some(held) = self.spec().attachments() {
+            held.release();
+        }
+    }
+
     pub(crate) fn enqueued(&self) -> Time {
         self.head().enqueued
     }
@@ -209,6 +228,7 @@ impl JobSlot {
         if stage.fetch_max(SETTLING, AcqRel) >= SETTLING {
             return None;
         }
+        self.release_attachments();
         // Spares the box; whoever is appointed a moment later is found by the exchange.
         let appointed = is_appointed.load(Acquire).then(|| cell.take()).flatten();
         let wake = match appointed.map(|note| *note) {

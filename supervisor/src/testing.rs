@@ -35,7 +35,7 @@ pub(crate) fn replied(data: Vec<u8>) -> Outcome {
         queued: std::time::Duration::from_micros(7),
         ran: std::time::Duration::from_micros(8),
     };
-    Outcome::Replied { data, attempt }
+    Outcome::Replied { data, attachments: ganger_protocol::Attachments::NONE, attempt }
 }
 
 /// A handler's answer that encodes `value`.

@@ -10,6 +10,7 @@
 pub mod arg;
 pub mod calls;
 pub mod chaos;
+pub mod freight;
 pub mod fuzz;
 pub mod harness;
 pub mod madpeers;

@@ -45,6 +45,22 @@ pub enum Step {
         /// How many descriptors.
         fds: usize,
     },
+    /// Fetches the attachments of the request taken last, and keeps them open.
+    Fetch,
+    /// Writes a text to each attachment that was fetched.
+    Sign(String),
+    /// Says that it has the attachments of the request taken last.
+    Taken,
+    /// Answers the oldest request as if with so many attachments, and puts a packet into the hatch with so many, if
+    /// any, for this answer or for one that never was.
+    AnswerWith {
+        /// So many are announced.
+        announced: u8,
+        /// So many are sent.
+        posted: usize,
+        /// For which answer.
+        to: To,
+    },
     /// Sends so many events with payloads of so many bytes and reads nothing meanwhile.
     Events {
         /// How many.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Body, FrameError, Growth, Inbox, Kind, Limits, MAGIC, MAX_HEAD, Outbox, Page, PageError, Pool,
+    Body, FrameError, Growth, Hatch, Inbox, Kind, Limits, MAGIC, MAX_HEAD, Outbox, Page, PageError, Pool,
     SupervisorHello, ToWorker, VERSION, WORKER_ENV, WorkerHello, receive_with_fds, write_from,
 };
 use rustix::fs::FileType;
@@ -25,8 +25,8 @@ use crate::sentry;
 /// Descriptors below this are left to the program: some expect the first few for themselves.
 const LOWEST_FD: i32 = 10;
 
-/// The page and the bell. A pool may come after them, and then the listeners that the Hello names.
-const HELLO_FDS: usize = 2;
+/// The page, the bell and the hatch. A pool may come after them, and then the listeners that the Hello names.
+const HELLO_FDS: usize = 3;
 
 /// Why this process is not a connected worker.
 ///
@@ -74,7 +74,8 @@ pub enum ConnectError {
         "the supervisor's first words are not understood: {0}; build both with the same release of ganger"
     )]
     Handshake(#[source] FrameError),
-    /// The Hello came without the page, the bell and the listeners that it names, or with more than these and a pool.
+    /// The Hello came without the page, the bell, the hatch and the listeners that it names, or with more than these and
+    /// a pool.
     #[error(
         "the supervisor's Hello came with {count} descriptors and announced {announced}, not {HELLO_FDS} or one more, and {listeners} listeners; build both with the same release of ganger"
     )]
@@ -241,17 +242,20 @@ fn read_greeting(leash: &OwnedFd) -> Result<Greeting, ConnectError> {
         }
     };
     let ToWorker::Hello(hello) = hello else { return Err(ConnectError::Handshake(no_hello())) };
-    let HelloFds { page, bell, pool, listeners } = sort(announced, fds, &hello.listeners)?;
+    let HelloFds { page, bell, hatch, pool, listeners } = sort(announced, fds, &hello.listeners)?;
     let pool = pool.map(Pool::map).transpose()?;
     // Before our Hello, after which the supervisor looks.
     pool.iter().for_each(Pool::take_part);
-    Ok(Greeting { pool, listeners, ..greeting(hello, Page::map(page)?, bell, inbox) })
+    let page = Page::map(page)?;
+    let (identity, limits) = (identity(&hello), limits(&hello));
+    Ok(Greeting { identity, limits, page, pool, bell, hatch, listeners, inbox })
 }
 
 /// What comes with the Hello.
 struct HelloFds {
     page: OwnedFd,
     bell: OwnedFd,
+    hatch: Hatch,
     pool: Option<OwnedFd>,
     listeners: Listeners,
 }
@@ -267,11 +271,11 @@ fn sort(announced: usize, fds: Vec<OwnedFd>, names: &[String]) -> Result<HelloFd
     };
     let mut fds = fds.into_iter();
     let mut next = || fds.next().ok_or_else(odd);
-    let (page, bell) = (next()?, next()?);
+    let (page, bell, hatch) = (next()?, next()?, Hatch::new(next()?));
     let pool = if has_pool { Some(next()?) } else { None };
     let listeners = names.iter().map(|name| Ok((name.clone(), listening(name, next()?)?)));
     let listeners = Listeners::new(listeners.collect::<Result<_, ConnectError>>()?);
-    Ok(HelloFds { page, bell, pool, listeners })
+    Ok(HelloFds { page, bell, hatch, pool, listeners })
 }
 
 fn listening(name: &str, fd: OwnedFd) -> Result<OwnedFd, ConnectError> {
@@ -281,15 +285,17 @@ fn listening(name: &str, fd: OwnedFd) -> Result<OwnedFd, ConnectError> {
     }
 }
 
-fn greeting(hello: SupervisorHello, page: Page, bell: OwnedFd, inbox: Inbox) -> Greeting {
-    let limits = Limits { payload: limit(hello.payload_limit), event: limit(hello.event_limit) };
-    let identity = Identity {
-        name: hello.worker,
-        group: hello.group,
+fn limits(hello: &SupervisorHello) -> Limits {
+    Limits { payload: limit(hello.payload_limit), event: limit(hello.event_limit) }
+}
+
+fn identity(hello: &SupervisorHello) -> Identity {
+    Identity {
+        name: hello.worker.clone(),
+        group: hello.group.clone(),
         slot: hello.slot,
         heartbeat: Duration::from_millis(u64::from(hello.heartbeat_millis.max(1))),
-    };
-    Greeting { identity, limits, page, pool: None, bell, listeners: Listeners::default(), inbox }
+    }
 }
 
 /// A body, head included, is under 4 GiB.

@@ -65,9 +65,9 @@ pub use connect::ConnectError;
 pub use control::{Control, EmitError, InHand};
 pub use courier::Done;
 pub use ganger_protocol::{
-    Address, Call, CallError, Caller, CodecError, Collected, Collecting, Counter, DEFAULT_CALL_TIMEOUT,
-    Failure, FailureKind, Gauge, Histogram, JobId, MAX_CALL_TIMEOUT, MetricError, Metrics, Outgoing,
-    PendingCall, RetryHint,
+    Address, Attachment, Attachments, Call, CallError, Caller, CodecError, Collected, Collecting, Counter,
+    DEFAULT_CALL_TIMEOUT, Failure, FailureKind, Gauge, Histogram, JobId, MAX_CALL_TIMEOUT, MetricError,
+    Metrics, Outgoing, PendingCall, RetryHint, StreamError, StreamReader, StreamWriter, stream,
 };
 pub use listener::{Listener, ListenerError};
 pub use request::{Context, RawRequest, RawResponder, Request, Responder};

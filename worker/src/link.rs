@@ -16,7 +16,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Body, Inbox, Limits, Metrics, Page, Pool, Ready, Refusal, Time, read_into, ring, silence, write_from,
+    Body, Hatch, Inbox, Limits, Metrics, Page, Pool, Ready, Refusal, Time, read_into, ring, silence,
+    write_from,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{EventfdFlags, eventfd};
@@ -69,6 +70,7 @@ pub(crate) struct Greeting {
     pub(crate) pool: Option<Pool>,
     pub(crate) bell: OwnedFd,
     pub(crate) listeners: Listeners,
+    pub(crate) hatch: Hatch,
     /// With the bytes that came behind the Hello.
     pub(crate) inbox: Inbox,
 }
@@ -101,8 +103,9 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(leash: OwnedFd, greeting: Greeting, on_loss: OnLoss) -> io::Result<Link> {
-        let Greeting { identity, limits, page, pool, bell, listeners, inbox } = greeting;
+        let Greeting { identity, limits, page, pool, bell, hatch, listeners, inbox } = greeting;
         let mut session = Session::resuming(limits, inbox);
+        session.open(hatch);
         if let Some(pool) = pool {
             session.share(pool);
         }
@@ -271,6 +274,10 @@ impl Link {
                         self.start_with_faults(state, started.ticket);
                     }
                     state.crew.running += 1;
+                    if started.request.has_attachments() {
+                        // Until this is said the supervisor keeps them open, too.
+                        self.flush(state);
+                    }
                     self.watch_if_pending(state);
                     if state.alert == Alert::Yes {
                         // The reader leaves in the middle of a frame that may be the urgent one.

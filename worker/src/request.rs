@@ -6,10 +6,13 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ganger_protocol::{Body, Call, CodecError, Failure, FailureKind, LARGE_PAYLOAD, decode, encode_onto};
+use ganger_protocol::{
+    Attachment, Body, Call, CodecError, Failure, FailureKind, LARGE_PAYLOAD, decode, encode, encode_onto,
+};
 use serde::Serialize;
 
 use crate::current;
@@ -53,6 +56,17 @@ impl RawResponder {
         } else {
             self.answer(Outcome::Data(Body::Share(Bytes::from(data))));
         }
+    }
+
+    /// As [`respond`](RawResponder::respond), with up to 16 attachments, which are closed here when they are on their
+    /// way. More become a failure of kind [`Attachments`](FailureKind::Attachments).
+    pub fn respond_with<I>(self, data: impl Into<Vec<u8>>, attachments: I)
+    where
+        I: IntoIterator<Item: Into<Attachment>>,
+    {
+        let shared = |one: Attachment| Arc::new(one.into_fd());
+        let fds: Arc<[Arc<OwnedFd>]> = attachments.into_iter().map(|one| shared(one.into())).collect();
+        self.answer(Outcome::Attached(Body::Share(Bytes::from(data.into())), fds));
     }
 
     /// Answers with a failure.
@@ -170,6 +184,14 @@ impl RawRequest {
         self.responder.respond(data);
     }
 
+    /// As [`RawResponder::respond_with`].
+    pub fn respond_with<I>(self, data: impl Into<Vec<u8>>, attachments: I)
+    where
+        I: IntoIterator<Item: Into<Attachment>>,
+    {
+        self.responder.respond_with(data, attachments);
+    }
+
     /// As [`RawResponder::fail`].
     pub fn fail(self, failure: impl Into<Failure>) {
         self.responder.fail(failure);
@@ -217,6 +239,22 @@ impl<C: Call> Responder<C> {
     /// failure of kind [`Codec`](FailureKind::Codec).
     pub fn respond(self, reply: &C::Reply) {
         self.raw.answer_with(reply);
+    }
+
+    /// As [`respond`](Responder::respond), with up to 16 attachments: files, sockets, ends of
+    /// [streams](crate::stream()). They are closed here when they are on their way. More become a failure of kind
+    /// [`Attachments`](FailureKind::Attachments).
+    pub fn respond_with<I>(self, reply: &C::Reply, attachments: I)
+    where
+        I: IntoIterator<Item: Into<Attachment>>,
+    {
+        match encode(reply) {
+            Ok(data) => self.raw.respond_with(data, attachments),
+            Err(error) => {
+                let failure = codec_failure("reply", self.call(), &error);
+                self.fail(failure);
+            }
+        }
     }
 
     /// Answers with a failure.
@@ -297,6 +335,14 @@ impl<C: Call> Request<C> {
     /// As [`Responder::respond`].
     pub fn respond(self, reply: &C::Reply) {
         self.responder.respond(reply);
+    }
+
+    /// As [`Responder::respond_with`].
+    pub fn respond_with<I>(self, reply: &C::Reply, attachments: I)
+    where
+        I: IntoIterator<Item: Into<Attachment>>,
+    {
+        self.responder.respond_with(reply, attachments);
     }
 
     /// As [`Responder::fail`].

@@ -148,7 +148,10 @@ impl Sentry<'_> {
             self.idle_steps = 0;
             state.watched = false;
         }
-        if state.is_stuck && state.reader != Reader::ReadingAndWriting {
+        if state.is_stuck
+            && state.reader != Reader::ReadingAndWriting
+            && !state.session.outbox().is_held_back()
+        {
             interest |= PollFlags::OUT;
         }
         Some((interest, alarm.min(now + STEP)))

@@ -120,6 +120,8 @@ fn rest(link: &Link, state: &mut Locked<'_>) {
 fn read_on(link: &Link, state: &mut Locked<'_>) {
     let (reader, interest) = match state.session.pending() {
         0 => (Reader::Reading, PollFlags::IN),
+        // For room in the hatch nobody can wait: the sentry looks.
+        _ if state.session.outbox().is_held_back() => (Reader::Reading, PollFlags::IN),
         _ => (Reader::ReadingAndWriting, PollFlags::IN | PollFlags::OUT),
     };
     link.reader_goes(state, reader);
@@ -155,6 +157,10 @@ fn look(fds: &mut [PollFd<'_>; 2], timeout: Option<&Timespec>) -> Option<PollFla
 }
 
 fn handle(link: &Arc<Link>, handlers: &Handlers, started: Started) {
+    if let Err(cut) = &started.request.attachments {
+        let failure = Failure::of_kind(FailureKind::Attachments, cut.to_string());
+        return link.answer(started.ticket, Outcome::Failed(&failure));
+    }
     let duty = Duty::Request(started.ticket);
     let request = RawRequest::new(Arc::clone(link), started);
     let call = || catch_unwind(AssertUnwindSafe(|| handlers.handle(request)));

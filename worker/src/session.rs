@@ -23,14 +23,16 @@ mod names;
 mod tests;
 mod window;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ganger_protocol::{
-    AnswerHead, Answered, Body, Cancel, EventHead, Failure, FailureKind, FrameError, Half, HealthReport,
-    Inbox, Kind, Limits, MAX_HEAD, MarkMoved, Ordinal, Outbox, Page, Payload, Pool, PoolReader, PoolWriter,
-    Ready, Registry, Reporter, RequestHead, Time, ToWorker, encode,
+    AnswerHead, Answered, Attachments, Body, Cancel, EventHead, Failure, FailureKind, Fetched, FrameError,
+    Half, Hatch, HatchError, HealthReport, Inbox, Kind, Limits, MAX_ATTACHMENTS, MAX_HEAD, MarkMoved,
+    Ordinal, Outbox, Packet, Page, Payload, Pool, PoolReader, PoolWriter, Ready, Registry, Reporter,
+    RequestHead, Taken, Time, ToWorker, encode,
 };
 
 use crate::control::EmitError;
@@ -86,6 +88,8 @@ pub enum Notice {
 pub enum Outcome<'a> {
     /// With a reply.
     Data(Body<'a>),
+    /// With a reply and attachments.
+    Attached(Body<'a>, Arc<[Arc<OwnedFd>]>),
     /// Without one.
     Ack,
     /// With a failure.
@@ -99,6 +103,9 @@ pub enum Violation {
     /// Bytes that are no message, or not one for a worker.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// Descriptors that do not fit their request.
+    #[error(transparent)]
+    Hatch(#[from] HatchError),
     /// A request was not the one that the start mark said comes next.
     #[error("request {found:?} came where {expected:?} was due")]
     OutOfOrder {
@@ -129,6 +136,7 @@ pub struct Session {
     limits: Limits,
     inbox: Inbox,
     outbox: Outbox,
+    hatch: Option<Arc<Hatch>>,
     window: Window,
     hands: Hands,
     cancels: Arc<Cancels>,
@@ -159,6 +167,7 @@ impl Session {
             limits,
             inbox: inbox.with_limits(limits),
             outbox: Outbox::new(),
+            hatch: None,
             window: Window::default(),
             hands: Hands::default(),
             cancels: Arc::new(Cancels::new()),
@@ -177,6 +186,13 @@ impl Session {
         let pool = Arc::new(pool);
         self.inbox.share(PoolReader::new(Arc::clone(&pool), Half::Requests));
         self.outbox.share(PoolWriter::new(pool, Half::Answers));
+    }
+
+    /// Descriptors may come and go through this hatch from now on.
+    pub fn open(&mut self, hatch: Hatch) {
+        let hatch = Arc::new(hatch);
+        self.outbox.open(Arc::clone(&hatch));
+        self.hatch = Some(hatch);
     }
 
     /// Where the bytes from the supervisor go.
@@ -212,10 +228,14 @@ impl Session {
     /// [`Violation`] when the supervisor breaks the protocol; the session is of no use afterwards.
     pub fn take_in(&mut self, now: Time) -> Result<Vec<Notice>, Violation> {
         let mut notices = Vec::new();
-        let Session { inbox, window, hands, cancels, calls, names, ending, .. } = self;
+        let Session { inbox, hatch, window, hands, cancels, calls, names, ending, .. } = self;
         while let Some(frame) = inbox.next_frame()? {
+            let fds = frame.fds;
             match ToWorker::decode(frame)? {
-                ToWorker::Request(head, payload) => window.push(received(head, payload, names, now)),
+                ToWorker::Request(head, payload) => {
+                    let attachments = attachments(hatch.as_deref(), &head, fds)?;
+                    window.push(Received { attachments, ..received(head, payload, names, now) });
+                }
                 ToWorker::Cancel(cancel) => note_cancel(hands, cancels, cancel),
                 ToWorker::Event(head, payload) => notices.push(event(head, payload)),
                 ToWorker::Drain if *ending == Ending::Serving => {
@@ -293,6 +313,13 @@ impl Session {
                 self.fail(ticket, ran, &over_limit(body_len(&body), self.limits.payload));
             }
             Outcome::Data(body) => self.append_answer(ticket, ran, Answered::Data, body),
+            Outcome::Attached(body, _) if body_len(&body) > self.limits.payload => {
+                self.fail(ticket, ran, &over_limit(body_len(&body), self.limits.payload));
+            }
+            Outcome::Attached(_, fds) if fds.len() > MAX_ATTACHMENTS => {
+                self.fail(ticket, ran, &too_many(fds.len()));
+            }
+            Outcome::Attached(body, fds) => self.append_attached(ticket, ran, body, fds),
             Outcome::Ack => self.append_answer(ticket, ran, Answered::Ack, Body::Copy(&[])),
             Outcome::Failed(failure) => self.fail(ticket, ran, failure),
         }
@@ -399,6 +426,9 @@ impl Session {
         match page.start(request.generation) {
             Ok(ordinal) if ordinal == request.ordinal => {
                 let ticket = self.hands.take_up(slot, &request, now);
+                if request.has_attachments() {
+                    self.say_taken(&request);
+                }
                 Ok(Some(Started { ticket, since: now, request }))
             }
             Ok(expected) => Err(Violation::OutOfOrder { expected, found: request.ordinal }),
@@ -409,10 +439,25 @@ impl Session {
         }
     }
 
+    /// Of attachments that did not arrive nothing is said: the supervisor may give them once more.
+    fn say_taken(&mut self, request: &Received) {
+        if request.attachments.is_ok() {
+            let taken = Taken { ordinal: request.ordinal, epoch: request.epoch };
+            self.outbox.frame(Kind::Taken, &taken, Body::Copy(&[]));
+        }
+    }
+
     fn append_answer(&mut self, ticket: Ticket, ran: Duration, answered: Answered, body: Body<'_>) {
-        let run_nanos = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
-        let head = AnswerHead { ordinal: ticket.ordinal(), epoch: ticket.epoch(), run_nanos, answered };
-        self.outbox.frame(Kind::Answer, &head, body);
+        self.outbox.frame(Kind::Answer, &answer_head(ticket, ran, answered), body);
+    }
+
+    fn append_attached(&mut self, ticket: Ticket, ran: Duration, body: Body<'_>, fds: Arc<[Arc<OwnedFd>]>) {
+        if fds.is_empty() {
+            return self.append_answer(ticket, ran, Answered::Data, body);
+        }
+        let head = answer_head(ticket, ran, Answered::Data);
+        let packet = Packet { label: head.label(), fds };
+        self.outbox.frame_with_packet(Kind::Answer, &head, body, packet);
     }
 
     fn fail(&mut self, ticket: Ticket, ran: Duration, failure: &Failure) {
@@ -425,6 +470,25 @@ impl Session {
         let bytes = encode(&shortened(failure, bytes.len(), limit)).unwrap_or_default();
         self.append_answer(ticket, ran, Answered::Failed, Body::Copy(&bytes));
     }
+}
+
+fn answer_head(ticket: Ticket, ran: Duration, answered: Answered) -> AnswerHead {
+    let run_nanos = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
+    AnswerHead { ordinal: ticket.ordinal(), epoch: ticket.epoch(), run_nanos, answered }
+}
+
+/// What belongs to a request, out of the hatch.
+fn attachments(hatch: Option<&Hatch>, head: &RequestHead<'_>, announced: u8) -> Result<Fetched, HatchError> {
+    match (hatch, announced) {
+        (_, 0) => Ok(Ok(Attachments::NONE)),
+        (Some(hatch), announced) => hatch.fetch(head.label(), announced),
+        (None, announced) => Err(HatchError::Missing { announced }),
+    }
+}
+
+fn too_many(count: usize) -> Failure {
+    let message = format!("{count} attachments for one answer; there may be {MAX_ATTACHMENTS}");
+    Failure::of_kind(FailureKind::Attachments, message)
 }
 
 fn received(head: RequestHead<'_>, payload: Payload<'_>, names: &mut Names, now: Time) -> Received {
@@ -443,6 +507,7 @@ fn received(head: RequestHead<'_>, payload: Payload<'_>, names: &mut Names, now:
             .map(|(key, value)| (key.into_owned(), value.into_owned()))
             .collect(),
         payload: payload.into_vec(),
+        attachments: Ok(Attachments::NONE),
     }
 }
 

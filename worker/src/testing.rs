@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ganger_protocol::{Answered, Call, Failure, FailureKind, Ordinal, Time, decode, encode};
+use ganger_protocol::{
+    Answered, Attachment, Attachments, Call, Failure, FailureKind, Ordinal, Time, decode, encode,
+};
 use serde::Serialize;
 
 use crate::connect;
@@ -66,8 +68,14 @@ pub struct Bench {
     serving: JoinHandle<Result<(), ServeError>>,
     link: Arc<Link>,
     events: VecDeque<(String, Vec<u8>)>,
-    answers: HashMap<Ordinal, (Answered, Vec<u8>)>,
+    answers: HashMap<Ordinal, Answer>,
     others: Others,
+}
+
+struct Answer {
+    answered: Answered,
+    payload: Vec<u8>,
+    attachments: Attachments,
 }
 
 /// A call that was sent to a worker on the bench.
@@ -129,7 +137,22 @@ impl Bench {
     /// A [`Failure`] of kind [`Codec`](FailureKind::Codec) when the call cannot be encoded.
     pub fn send<C: Call>(&mut self, terms: &Terms, call: &C) -> Result<Sent<C>, Failure> {
         let data = encode(call).map_err(codec)?;
-        let ordinal = self.peer.request_on(terms, C::NAME, &data);
+        let ordinal = self.peer.request_on(terms, C::NAME, &data, Arc::new([]));
+        Ok(Sent { ordinal, call: PhantomData })
+    }
+
+    /// As [`send`](Bench::send), with attachments: up to 16.
+    ///
+    /// # Errors
+    /// As [`send`](Bench::send).
+    pub fn send_with<C, I>(&mut self, terms: &Terms, call: &C, attachments: I) -> Result<Sent<C>, Failure>
+    where
+        C: Call,
+        I: IntoIterator<Item: Into<Attachment>>,
+    {
+        let data = encode(call).map_err(codec)?;
+        let fds = attachments.into_iter().map(|one| Arc::new(one.into().into_fd())).collect();
+        let ordinal = self.peer.request_on(terms, C::NAME, &data, fds);
         Ok(Sent { ordinal, call: PhantomData })
     }
 
@@ -147,8 +170,21 @@ impl Bench {
     /// As [`call`](Bench::call).
     #[allow(clippy::needless_pass_by_value, reason = "an answer can be waited for once")]
     pub fn wait<C: Call>(&mut self, sent: Sent<C>) -> Result<C::Reply, Failure> {
-        let reply = self.reply_to(sent.ordinal)?;
+        let (reply, _) = self.reply_to(sent.ordinal)?;
         decode(&reply).map_err(codec)
+    }
+
+    /// As [`wait`](Bench::wait), with what was attached to the answer.
+    ///
+    /// # Errors
+    /// As [`call`](Bench::call).
+    ///
+    /// # Panics
+    /// As [`call`](Bench::call).
+    #[allow(clippy::needless_pass_by_value, reason = "an answer can be waited for once")]
+    pub fn wait_with<C: Call>(&mut self, sent: Sent<C>) -> Result<(C::Reply, Attachments), Failure> {
+        let (reply, attachments) = self.reply_to(sent.ordinal)?;
+        Ok((decode(&reply).map_err(codec)?, attachments))
     }
 
     /// Waits until the handler of a call is about to be called.
@@ -190,7 +226,7 @@ impl Bench {
     /// When the worker has ended or does not answer within a minute.
     pub fn call_raw(&mut self, name: &str, data: &[u8]) -> Result<Vec<u8>, Failure> {
         let ordinal = self.peer.request(name, data);
-        self.reply_to(ordinal)
+        self.reply_to(ordinal).map(|(reply, _)| reply)
     }
 
     /// Sends an event to the worker.
@@ -212,12 +248,14 @@ impl Bench {
             }
             match self.next() {
                 Said::Event(name, payload) => self.events.push_back((name, payload)),
-                Said::Answer(head, payload) => {
-                    self.answers.insert(head.ordinal, (head.answered, payload));
+                Said::Answer(head, payload, attachments) => {
+                    let answer = Answer { answered: head.answered, payload, attachments };
+                    self.answers.insert(head.ordinal, answer);
                 }
                 Said::Hello(_)
                 | Said::Ready(_)
                 | Said::Busy
+                | Said::Taken(_)
                 | Said::Goodbye
                 | Said::Gone
                 | Said::Call(..)
@@ -253,27 +291,29 @@ impl Bench {
         self.serving.join().expect("serve does not panic")
     }
 
-    fn reply_to(&mut self, ordinal: Ordinal) -> Result<Vec<u8>, Failure> {
-        let (answered, payload) = self.answer_to(ordinal);
+    fn reply_to(&mut self, ordinal: Ordinal) -> Result<(Vec<u8>, Attachments), Failure> {
+        let Answer { answered, payload, attachments } = self.answer_to(ordinal);
         match answered {
-            Answered::Data | Answered::Ack => Ok(payload),
+            Answered::Data | Answered::Ack => Ok((payload, attachments)),
             Answered::Failed => Err(decode(&payload).unwrap_or_else(codec)),
         }
     }
 
-    fn answer_to(&mut self, ordinal: Ordinal) -> (Answered, Vec<u8>) {
+    fn answer_to(&mut self, ordinal: Ordinal) -> Answer {
         loop {
             if let Some(answer) = self.answers.remove(&ordinal) {
                 return answer;
             }
             match self.next() {
-                Said::Answer(head, payload) => {
-                    self.answers.insert(head.ordinal, (head.answered, payload));
+                Said::Answer(head, payload, attachments) => {
+                    let answer = Answer { answered: head.answered, payload, attachments };
+                    self.answers.insert(head.ordinal, answer);
                 }
                 Said::Event(name, payload) => self.events.push_back((name, payload)),
                 Said::Hello(_)
                 | Said::Ready(_)
                 | Said::Busy
+                | Said::Taken(_)
                 | Said::Goodbye
                 | Said::Gone
                 | Said::Call(..)

@@ -59,7 +59,7 @@ impl Run {
 
     fn answer(&mut self) -> (Ordinal, Answered, Vec<u8>) {
         match self.next() {
-            Said::Answer(AnswerHead { ordinal, epoch: Epoch(1), answered, .. }, payload) => {
+            Said::Answer(AnswerHead { ordinal, epoch: Epoch(1), answered, .. }, payload, _) => {
                 (ordinal, answered, payload)
             }
             other => panic!("an answer, not {other:?}"),

@@ -137,10 +137,10 @@ fn another_version() {
 fn standard_input() {
     let (mut peer, _child) = start();
     peer.request("stdin", &[]);
-    assert!(matches!(peer.next(PATIENCE), Said::Answer(head, path)
+    assert!(matches!(peer.next(PATIENCE), Said::Answer(head, path, _)
         if head.answered == Answered::Data && path == b"/dev/null"));
     peer.request("grandchild", &[]);
-    assert!(matches!(peer.next(PATIENCE), Said::Answer(head, _) if head.answered == Answered::Ack));
+    assert!(matches!(peer.next(PATIENCE), Said::Answer(head, ..) if head.answered == Answered::Ack));
 }
 
 fn leash_cut() {

@@ -46,6 +46,11 @@ impl Turn {
                     slot.set_stage(Stage::Queued);
                 }
             }
+            Action::Release(job) => {
+                if let Some(slot) = self.scheduler.ticket(job) {
+                    slot.release_attachments();
+                }
+            }
             Action::Cancel { worker, ordinal, epoch } => {
                 self.say(worker, Kind::Cancel, &Cancel { ordinal, epoch });
             }
@@ -88,7 +93,11 @@ impl Turn {
                 large if large.len() >= LARGE_PAYLOAD => Payload::Share(slot.shared_payload()),
                 small => Payload::Copy(small),
             };
-            link.send(Kind::Request, &request(slot, numbers, self.now), payload);
+            let head = request(slot, numbers, self.now);
+            match slot.attachments() {
+                None => link.send(Kind::Request, &head, payload),
+                Some(fds) => link.send_with(&head, payload, fds),
+            }
         }
         // The worker of a link that has ended is judged when its process has: it held the job.
         slot.set_stage(Stage::Sent);
@@ -123,6 +132,7 @@ impl Turn {
             let vitals = body.page.vitals();
             self.scheduler.handle_input(self.now, Input::Sample { worker, rss_bytes, vitals });
         }
+        self.retry_held_back(worker);
     }
 
     fn kill(&mut self, worker: WorkerKey) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ganger_protocol::{
     Answer, Answered, Frame, FrameError, HealthReport, Kind, MAX_HEALTH_REASON, MetricsReport, Page, Ready,
-    Time, ToSupervisor, VERSION, WorkerHello, decode,
+    Taken, Time, ToSupervisor, VERSION, WorkerHello, decode,
 };
 
 use super::bucket::Bucket;
@@ -36,6 +36,8 @@ enum Phase {
 pub enum Heard {
     /// The scheduler's business.
     Input(Input),
+    /// It has the attachments of a request, which makes sense together with its page only.
+    Taken(Taken),
     /// An event of the worker's own.
     Emitted {
         /// Its name.
@@ -59,6 +61,8 @@ pub struct Ear {
     metrics: Judge,
     /// Requests sent and not answered; answers beyond them are unasked.
     owed: u64,
+    /// Requests with attachments that were sent and not taken.
+    untaken: u64,
 }
 
 #[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
@@ -74,12 +78,18 @@ impl Ear {
             metric_bytes: Bucket::new(METRIC_BYTES_PER_SECOND, now),
             metrics: Judge::default(),
             owed: 0,
+            untaken: 0,
         }
     }
 
     /// A request was sent: one answer more may come.
     pub fn expect_answer(&mut self) {
         self.owed += 1;
+    }
+
+    /// A request with attachments was sent: it may be said once more that they are taken.
+    pub fn expect_taken(&mut self) {
+        self.untaken += 1;
     }
 
     /// What a frame says.
@@ -109,6 +119,11 @@ impl Ear {
             }
             (Phase::Introduced, ToSupervisor::Metrics(report)) => self.metrics(report, head_bytes, now),
             (Phase::Introduced, ToSupervisor::Health(report)) => self.health(report, now),
+            (Phase::Introduced, ToSupervisor::Taken(taken)) => {
+                let untaken = self.untaken.checked_sub(1);
+                self.untaken = untaken.ok_or("it took attachments that it was not given")?;
+                Ok(Heard::Taken(taken))
+            }
             (Phase::Introduced, ToSupervisor::Goodbye) => {
                 self.phase = Phase::Left;
                 Ok(Heard::Input(Input::Goodbye(self.worker)))

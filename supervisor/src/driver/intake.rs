@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
-use ganger_protocol::End;
+use ganger_protocol::{End, Taken};
 use log::Level;
 use rustix::process::Signal;
 
@@ -87,12 +87,21 @@ impl Turn {
         if happened.is_hung_up {
             link.hang_up();
         }
-        match self.read_link(worker) {
+        let read = self.read_link(worker);
+        self.retry_held_back(worker);
+        match read {
             Ok(LinkReading::Drained) => {}
             Ok(LinkReading::More) => self.system.unfinished.push(happened.token),
             Ok(LinkReading::Resting(until)) => self.system.resting.push((until, happened.token)),
             Ok(LinkReading::Ended) => self.end_link(worker),
             Err(offence) => self.offend(worker, offence),
+        }
+    }
+
+    /// Nobody tells when there is room in a hatch; but a worker that has made some says something.
+    pub(super) fn retry_held_back(&mut self, worker: WorkerKey) {
+        if self.link_mut(worker).is_some_and(|link| link.is_held_back()) {
+            self.due(worker, Attention::Flush);
         }
     }
 
@@ -112,6 +121,10 @@ impl Turn {
         let mut emitted = Vec::new();
         let read = link.read(*now, |heard| match heard {
             Heard::Input(input) => scheduler.handle_input(*now, input),
+            Heard::Taken(Taken { ordinal, epoch }) => {
+                let started = body.page.mark().started;
+                scheduler.handle_input(*now, Input::Taken { worker, ordinal, epoch, started });
+            }
             Heard::Emitted { name, payload } => emitted.push((name, payload)),
             Heard::Metrics(report) => metrics.hear(worker, seat, report),
         });

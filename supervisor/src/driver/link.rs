@@ -6,14 +6,15 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use ganger_protocol::{
-    Body, Growth, Half, Inbox, Kind, Limits, Outbox, Payload, Pool, PoolReader, PoolWriter, Time, read_into,
-    write_from,
+    Body, Failure, FailureKind, Growth, Half, Hatch, Inbox, Kind, Label, Limits, Outbox, Packet, Payload,
+    Pool, PoolReader, PoolWriter, RequestHead, Time, read_into, write_from,
 };
 use serde::Serialize;
 
 use super::config::{OFFENCE_SHOWN, READ_BUDGET};
 use super::ear::{Ear, Heard};
-use crate::scheduler::WorkerKey;
+use crate::scheduler::{Input, Reply, WorkerKey};
+use crate::slot::Descriptors;
 
 /// Something a worker may not say.
 #[derive(Debug)]
@@ -59,6 +60,7 @@ pub(super) struct Link {
     inbox: Inbox,
     outbox: Outbox,
     ear: Ear,
+    hatch: Option<Arc<Hatch>>,
     /// The pool, until the worker's Hello has come and it shows whether it takes part.
     offered: Option<Arc<Pool>>,
     /// Whether the peer has closed: then a short read is not the last.
@@ -78,6 +80,7 @@ impl Link {
             inbox: Inbox::new(limits, Growth::AsReceived),
             outbox: Outbox::new(),
             ear: Ear::new(worker, now),
+            hatch: None,
             offered: None,
             is_hung_up: false,
             is_broken: false,
@@ -89,6 +92,14 @@ impl Link {
     /// The same link, with a pool that the worker was offered.
     pub(super) fn offering(self, pool: Option<Pool>) -> Link {
         Link { offered: pool.map(Arc::new), ..self }
+    }
+
+    /// The same link, with a hatch beside it.
+    pub(super) fn opening(mut self, hatch: Hatch) -> Link {
+        let hatch = Arc::new(hatch);
+        self.outbox.open(Arc::clone(&hatch));
+        self.hatch = Some(hatch);
+        self
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
@@ -114,6 +125,22 @@ impl Link {
             self.ear.expect_answer();
         }
         self.outbox.frame(kind, head, body);
+    }
+
+    /// Appends a request with attachments.
+    pub(super) fn send_with(&mut self, head: &RequestHead<'_>, body: Body<'_>, fds: Descriptors) {
+        if self.is_broken {
+            return;
+        }
+        self.ear.expect_answer();
+        self.ear.expect_taken();
+        let packet = Packet { label: head.label(), fds };
+        self.outbox.frame_with_packet(Kind::Request, head, body, packet);
+    }
+
+    /// Whether what is to be written waits for room in the hatch, of which the system does not tell.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.outbox.is_held_back()
     }
 
     /// Writes what was appended, as far as the kernel takes it.
@@ -177,7 +204,7 @@ impl Link {
         left: &mut usize,
         tell: &mut impl FnMut(Heard),
     ) -> Result<Hearing, Offence> {
-        let Link { inbox, outbox, ear, offered, .. } = self;
+        let Link { inbox, outbox, ear, hatch, offered, .. } = self;
         if let Some(lie) = outbox.take_lie() {
             return Err(Offence {
                 reason: lie.to_string(),
@@ -188,11 +215,15 @@ impl Link {
             match inbox.next_frame() {
                 Ok(None) => return Ok(Hearing::Done),
                 Ok(Some(frame)) => {
-                    let (kind, head) = (frame.kind, frame.head);
+                    let (kind, head, fds) = (frame.kind, frame.head, frame.fds);
                     if let Payload::Large(payload) = &frame.payload {
                         *left = left.saturating_sub(payload.len());
                     }
-                    tell(ear.hear(frame, now).map_err(|reason| offence(reason, kind, head))?);
+                    let heard = ear.hear(frame, now).and_then(|heard| match fds {
+                        0 => Ok(heard),
+                        fds => with_attachments(heard, hatch.as_deref(), fds),
+                    });
+                    tell(heard.map_err(|reason| offence(reason, kind, head))?);
                     if let Some(pool) = offered.take().filter(|pool| pool.is_shared()) {
                         inbox.share(PoolReader::new(Arc::clone(&pool), Half::Answers));
                         outbox.share(PoolWriter::new(pool, Half::Requests));
@@ -208,6 +239,21 @@ impl Link {
         }
         Ok(Hearing::Done)
     }
+}
+
+/// An answer with what belongs to it. Attachments that this process has no room for are not the worker's fault: the job
+/// fails, and says so.
+fn with_attachments(heard: Heard, hatch: Option<&Hatch>, announced: u8) -> Result<Heard, String> {
+    let Heard::Input(Input::Answer { worker, ordinal, epoch, ran, reply: Reply::Data(data) }) = heard else {
+        return Err(String::from("attachments of an answer that is no reply"));
+    };
+    let hatch = hatch.ok_or("attachments without a hatch")?;
+    let label = Label { ordinal, epoch };
+    let reply = match hatch.fetch(label, announced).map_err(|error| error.to_string())? {
+        Ok(attachments) => Reply::Attached(Box::new((data, attachments))),
+        Err(cut) => Reply::Failed(Failure::of_kind(FailureKind::Attachments, cut.to_string())),
+    };
+    Ok(Heard::Input(Input::Answer { worker, ordinal, epoch, ran, reply }))
 }
 
 fn offence(reason: String, kind: Kind, head: &[u8]) -> Offence {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
-use ganger_protocol::{Body as Payload, EventHead, Kind};
+use ganger_protocol::{Body as Payload, EventHead, Hatch, Kind};
 use log::Level;
 
 use super::StartFailure;
@@ -182,11 +182,12 @@ impl Turn {
 
     /// Connects a new process with its worker's record, and says its pid.
     fn adopt(&mut self, worker: WorkerKey, newborn: Newborn) -> Result<u32, SpawnFailure> {
-        let Newborn { process, socket, page, pool, bell, statm, stdout, stderr } = newborn;
+        let Newborn { process, socket, page, pool, bell, hatch, statm, stdout, stderr } = newborn;
+        let hatch = Hatch::new(hatch);
         let pid = process.pid();
         let body = Body {
             process,
-            link: Some(Link::new(worker, socket, self.limits, self.now).offering(pool)),
+            link: Some(Link::new(worker, socket, self.limits, self.now).offering(pool).opening(hatch)),
             page,
             bell,
             statm,

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Receiver;
 use ganger_protocol::{
-    Body, Kind, Limits, MAGIC, Outbox, Page, PageError, Pool, SupervisorHello, VERSION, WORKER_ENV,
+    Body, Hatch, Kind, Limits, MAGIC, Outbox, Page, PageError, Pool, SupervisorHello, VERSION, WORKER_ENV,
     send_with_fds,
 };
 use rustix::event::EventfdFlags;
@@ -58,6 +58,7 @@ pub(super) struct Newborn {
     pub(super) page: Page,
     pub(super) pool: Option<Pool>,
     pub(super) bell: OwnedFd,
+    pub(super) hatch: OwnedFd,
     pub(super) statm: Option<Statm>,
     pub(super) stdout: Option<Pipe>,
     pub(super) stderr: Option<Pipe>,
@@ -123,18 +124,23 @@ impl Blueprint {
         let (socket, theirs) = link().map_err(|error| temporary("make a socket pair", &error))?;
         let (page, page_fd) = Page::create().map_err(|error| page_failure(&error))?;
         let bell = bell().map_err(|error| temporary("make an eventfd", &error))?;
+        let (hatch, their_hatch) = hatch().map_err(|error| temporary("make a socket pair", &error))?;
         let page_fd = above_stdio(page_fd).map_err(|error| temporary("duplicate a descriptor", &error))?;
         let (pool, pool_fd) = self.pool()?.unzip();
         let listeners = self.program.terms.listeners.iter().map(|(_, listener)| &**listener);
-        let fds: Vec<BorrowedFd<'_>> =
-            [&page_fd, &bell].into_iter().chain(&pool_fd).chain(listeners).map(|fd| fd.as_fd()).collect();
+        let fds: Vec<BorrowedFd<'_>> = [&page_fd, &bell, &their_hatch]
+            .into_iter()
+            .chain(&pool_fd)
+            .chain(listeners)
+            .map(|fd| fd.as_fd())
+            .collect();
         let child = self.execute(request.slot, theirs)?;
         let hello = self.hello(request, fds.len() as u8);
         let process = Process::adopt(child.id()).map_err(|error| temporary("open the process", &error))?;
         restrain(&process, &self.program.terms)?;
         send_hello(&socket, &hello, &fds)?;
         drop(fds);
-        adopt(child, process, Ties { socket, page, pool, bell })
+        adopt(child, process, Ties { socket, page, pool, bell, hatch })
     }
 
     fn pool(&self) -> Result<Option<(Pool, OwnedFd)>, SpawnFailure> {
@@ -190,16 +196,17 @@ struct Ties {
     page: Page,
     pool: Option<Pool>,
     bell: OwnedFd,
+    hatch: OwnedFd,
 }
 
 fn adopt(mut child: Child, process: Process, ties: Ties) -> Result<Newborn, SpawnFailure> {
-    let Ties { socket, page, pool, bell } = ties;
+    let Ties { socket, page, pool, bell, hatch } = ties;
     let stdout = child.stdout.take().map(|pipe| Pipe::new(pipe.into())).transpose();
     let stderr = child.stderr.take().map(|pipe| Pipe::new(pipe.into())).transpose();
     let pipes = stdout.and_then(|stdout| Ok((stdout, stderr?)));
     let (stdout, stderr) = pipes.map_err(|error| temporary("set up the output pipes", &error))?;
     let statm = Statm::open(process.pid());
-    Ok(Newborn { process, socket, page, pool, bell, statm, stdout, stderr })
+    Ok(Newborn { process, socket, page, pool, bell, hatch, statm, stdout, stderr })
 }
 
 /// Our end and the worker's, with room for large payloads, as far as the system allows. The worker's blocks, as its
@@ -210,6 +217,12 @@ fn link() -> io::Result<(OwnedFd, OwnedFd)> {
         set_socket_send_buffer_size(end, SEND_BUFFER)?;
     }
     Ok((above_stdio(ours.into())?, above_stdio(theirs.into())?))
+}
+
+/// Our end and the worker's.
+fn hatch() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = Hatch::pair()?;
+    Ok((above_stdio(ours)?, above_stdio(theirs)?))
 }
 
 fn bell() -> io::Result<OwnedFd> {

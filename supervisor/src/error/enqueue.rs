@@ -54,6 +54,18 @@ pub enum EnqueueError<C> {
         /// The largest that is accepted, in bytes.
         limit: usize,
     },
+    /// More is attached than may be.
+    #[error(
+        "{count} attachments are over the limit of {limit}; give the worker one socket and send the rest over it"
+    )]
+    TooManyAttachments {
+        /// The job.
+        job: Box<Job<C>>,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The supervisor is shutting down, or has stopped.
     #[error("the supervisor is shutting down and accepts no more jobs")]
     ShuttingDown {
@@ -101,6 +113,7 @@ impl<C> EnqueueError<C> {
             EnqueueError::QueueFull { job, .. }
             | EnqueueError::TooLarge { job, .. }
             | EnqueueError::HeadersTooLarge { job, .. }
+            | EnqueueError::TooManyAttachments { job, .. }
             | EnqueueError::ShuttingDown { job }
             | EnqueueError::NoWorkers { job, .. }
             | EnqueueError::UnknownGroup { job, .. }
@@ -115,6 +128,7 @@ impl<C> fmt::Debug for EnqueueError<C> {
             EnqueueError::QueueFull { .. } => "QueueFull",
             EnqueueError::TooLarge { .. } => "TooLarge",
             EnqueueError::HeadersTooLarge { .. } => "HeadersTooLarge",
+            EnqueueError::TooManyAttachments { .. } => "TooManyAttachments",
             EnqueueError::ShuttingDown { .. } => "ShuttingDown",
             EnqueueError::NoWorkers { .. } => "NoWorkers",
             EnqueueError::UnknownGroup { .. } => "UnknownGroup",

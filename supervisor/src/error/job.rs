@@ -59,9 +59,9 @@ pub enum JobError {
     },
     /// The worker died after the handler had been called: nobody knows how far it came.
     #[error(
-        "job {job} ({call}) was lost: {report}{}; how far the handler came is not known, retries(n) would allow \
-         another attempt",
-        for_whose_sake(*because)
+        "job {job} ({call}) was lost: {report}{}; how far the handler came is not known, {}",
+        for_whose_sake(*because),
+        another_attempt(*streams)
     )]
     WorkerLost {
         /// The job.
@@ -72,6 +72,9 @@ pub enum JobError {
         report: Arc<CrashReport>,
         /// The other job for whose sake the supervisor itself killed the worker, if it did.
         because: Option<JobId>,
+        /// How many ends of streams were attached to the job. With any it is not tried again, whatever its retries:
+        /// what was read of them cannot be read again.
+        streams: usize,
     },
     /// Too many workers died with this job in hand; it is not tried again.
     #[error(
@@ -229,6 +232,13 @@ fn of_it(started: Started) -> &'static str {
 
 fn for_whose_sake(because: Option<JobId>) -> String {
     because.map_or_else(String::new, |other| format!(" (for the sake of job {other}, not of this one)"))
+}
+
+fn another_attempt(streams: usize) -> &'static str {
+    match streams {
+        0 => "retries(n) would allow another attempt",
+        _ => "and what it has read of its stream cannot be read again, so that there was no other attempt",
+    }
 }
 
 fn last_death(reports: &[Arc<CrashReport>]) -> String {

@@ -46,7 +46,7 @@ fn all() -> Vec<JobError> {
             worker: None,
         },
         JobError::Cancelled { job, call: call(), started: Started::Yes, worker: Some("default-0".into()) },
-        JobError::WorkerLost { job, call: call(), report: report(), because: None },
+        JobError::WorkerLost { job, call: call(), report: report(), because: None, streams: 0 },
         JobError::Poisoned { job, call: call(), reports: vec![report(), report()], started: Started::Yes },
         JobError::ShuttingDown { job, call: call(), started, worker: None },
         JobError::NoWorkers {
@@ -101,7 +101,8 @@ fn texts_say_what_happened_and_whether_a_handler_ran() {
 #[test]
 fn a_death_for_the_sake_of_another_job_names_it() {
     let because = Some(JobId::from_bytes([0x22; 16]));
-    let error = JobError::WorkerLost { job: JOB, call: "greet".into(), report: report(), because };
+    let error =
+        JobError::WorkerLost { job: JOB, call: "greet".into(), report: report(), because, streams: 0 };
     assert!(
         error
             .to_string()

@@ -39,6 +39,8 @@ pub enum Action<T> {
     },
     /// A job that had been sent is queued again.
     Requeued(JobKey),
+    /// The job's attachments are in the hands of the last worker that gets it: the copies here are of no more use.
+    Release(JobKey),
     /// Append a cancel, and ring the worker's bell.
     Cancel {
         /// The worker.

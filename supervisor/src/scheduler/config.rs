@@ -373,6 +373,9 @@ pub struct JobOptions {
     pub affinity: Option<u64>,
     /// What decides about its turn besides its age. Most jobs have none of it.
     pub order: Option<Box<Order>>,
+    /// Descriptors go with it. It is sent to a free slot only, never ahead, so that no worker holds more of them than
+    /// it can use.
+    pub has_attachments: bool,
 }
 
 /// What decides about a job's turn besides its age.
@@ -416,6 +419,7 @@ impl Default for JobOptions {
             retry_backoff_max: Duration::from_secs(30),
             affinity: None,
             order: None,
+            has_attachments: false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ganger_protocol::{Epoch, Failure, JobId, Mark, Ordinal, Slot, Vitals};
+use ganger_protocol::{Attachments, Epoch, Failure, JobId, Mark, Ordinal, Slot, Vitals};
 
 use super::{Edition, Exit, GroupIndex, JobKey, JobOptions, WorkerKey};
 
@@ -105,6 +105,17 @@ pub enum Input {
         /// The answer.
         reply: Reply,
     },
+    /// A worker has started a request and has its attachments in its hands.
+    Taken {
+        /// The worker.
+        worker: WorkerKey,
+        /// Which of its requests.
+        ordinal: Ordinal,
+        /// Which assignment of the job.
+        epoch: Epoch,
+        /// The page's start mark, as it was read when this was heard.
+        started: Ordinal,
+    },
     /// A worker leaves because it was asked to.
     Goodbye(WorkerKey),
     /// A worker broke the protocol.
@@ -168,6 +179,8 @@ pub enum Input {
 pub enum Reply {
     /// The handler's reply; empty for a plain acknowledgement.
     Data(Vec<u8>),
+    /// The handler's reply, and what came with it.
+    Attached(Box<(Vec<u8>, Attachments)>),
     /// The handler's failure.
     Failed(Failure),
 }

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ganger_protocol::{Epoch, Failure, Ordinal, RetryHint, Slot, Time};
+use ganger_protocol::{Attachments, Epoch, Failure, Ordinal, RetryHint, Slot, Time};
 
 use super::hand::Pending;
 use super::order::Attempt;
@@ -326,6 +326,22 @@ impl<T: Ticket> Scheduler<T> {
         self.blame_timeout(worker, ordinal, policy);
     }
 
+    /// A worker has a request's attachments. That it has started it is not its word but the page's, which it cannot take
+    /// back: what was released is never sent again.
+    pub(super) fn on_taken(&mut self, key: WorkerKey, ordinal: Ordinal, epoch: Epoch, started: Ordinal) {
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        let Some(request) = worker.hand.get(ordinal).filter(|request| request.epoch == epoch) else { return };
+        let job = request.job;
+        if worker.hand.note_started(started).is_none() || !worker.hand.is_started(ordinal) {
+            return self.on_violation(key, "it took the attachments of a request that it had not started");
+        }
+        let Some((key, job)) = job.and_then(|key| Some((key, self.jobs.get_mut(key)?))) else { return };
+        job.is_started = true;
+        if !job.has_retries_left() {
+            self.act(Action::Release(key));
+        }
+    }
+
     /// A worker answered.
     pub(super) fn on_answer(
         &mut self,
@@ -375,7 +391,13 @@ impl<T: Ticket> Scheduler<T> {
             ran,
         };
         match reply {
-            Reply::Data(data) => self.finish(key, Outcome::Replied { data, attempt }),
+            Reply::Data(data) => {
+                self.finish(key, Outcome::Replied { data, attachments: Attachments::NONE, attempt });
+            }
+            Reply::Attached(both) => {
+                let (data, attachments) = *both;
+                self.finish(key, Outcome::Replied { data, attachments, attempt });
+            }
             Reply::Failed(failure) if self.is_worth_a_retry(key, &failure) => self.retry(key),
             Reply::Failed(failure) => self.finish(key, Outcome::Failed { failure, attempt }),
         }

@@ -192,6 +192,7 @@ impl<T: Ticket> Scheduler<T> {
             | Input::Ready { worker, .. }
             | Input::Busy(worker)
             | Input::Answer { worker, .. }
+            | Input::Taken { worker, .. }
             | Input::Goodbye(worker)
             | Input::Violation { worker, .. }
             | Input::LinkEnded(worker)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ganger_protocol::{Failure, JobId};
+use ganger_protocol::{Attachments, Failure, JobId};
 
 /// How a job ended. A job ends once.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub enum Outcome {
     Replied {
         /// The reply's bytes; none for a plain acknowledgement.
         data: Vec<u8>,
+        /// What came with it.
+        attachments: Attachments,
         /// Which attempt it was.
         attempt: AttemptInfo,
     },

@@ -13,7 +13,7 @@ impl<T: Ticket> Scheduler<T> {
     pub(super) fn worker_input(&mut self, key: WorkerKey, input: Input) {
         let Some(worker) = self.workers.get(key) else { return };
         let group = &mut self.groups[usize::from(worker.group.0)];
-        if matches!(input, Input::Answer { .. }) {
+        if matches!(input, Input::Answer { .. } | Input::Taken { .. }) {
             // Most of what is heard, and nothing that the number of workers depends on.
             group.is_dirty = true;
         } else {
@@ -29,6 +29,7 @@ impl<T: Ticket> Scheduler<T> {
             Input::Answer { ordinal, epoch, ran, reply, .. } => {
                 self.on_answer(key, ordinal, epoch, ran, reply);
             }
+            Input::Taken { ordinal, epoch, started, .. } => self.on_taken(key, ordinal, epoch, started),
             Input::Goodbye(_) => self.on_goodbye(key),
             Input::Violation { reason, .. } => self.on_violation(key, &reason),
             Input::LinkEnded(_) => self.on_link_ended(key),

@@ -44,7 +44,7 @@ impl Worker {
         self.last_progress = now;
         self.has_failed = matches!(reply, Reply::Failed(_));
         match reply {
-            Reply::Data(_) => self.done += 1,
+            Reply::Data(_) | Reply::Attached(_) => self.done += 1,
             Reply::Failed(failure) => {
                 self.failed += 1;
                 self.last_error = Some(failure.to_string().into());
@@ -74,6 +74,9 @@ impl<T: Ticket> Scheduler<T> {
             while self.workers.get(key).is_some_and(|worker| worker.hand.len() < room) {
                 // Who waits by rank gets the next free slot, wherever it is, and nothing is put before him.
                 let Some(lead) = self.front(index).filter(|lead| lead.rank.is_none()) else { return };
+                if self.jobs.get(lead.job).is_some_and(|job| job.ticket.options().has_attachments) {
+                    return;
+                }
                 self.take(index, lead);
                 self.groups[usize::from(index.0)].sends_ahead = true;
                 self.assign(lead.job, key);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::held::Held;
 use crate::scheduler::{JobOptions, OnTimeout, RetryOn};
 
 /// The most bytes before a string in a frame's head: its length, which is under 2²¹.
@@ -20,6 +21,7 @@ static PLAIN_OPTIONS: JobOptions = JobOptions {
     retry_backoff_max: Duration::from_secs(30),
     affinity: None,
     order: None,
+    has_attachments: false,
 };
 
 /// What a job says about itself beyond its payload; jobs made alike share one.
@@ -30,6 +32,8 @@ pub(crate) struct Terms {
     pub(crate) headers: Vec<(String, String)>,
     /// The payload of one job, if it is too large to be kept beside the rest. Terms with one are not shared.
     pub(crate) payload: Option<Vec<u8>>,
+    /// The attachments of one job. Terms with some are not shared either.
+    pub(crate) attachments: Option<Held>,
 }
 
 /// A job's name and terms: the plain case costs no memory of its own.
@@ -55,6 +59,13 @@ impl Spec {
         match self {
             Spec::Plain(_) => None,
             Spec::Rich(terms) => terms.payload.as_deref(),
+        }
+    }
+
+    pub(super) fn attachments(&self) -> Option<&Held> {
+        match self {
+            Spec::Plain(_) => None,
+            Spec::Rich(terms) => terms.attachments.as_ref(),
         }
     }
 

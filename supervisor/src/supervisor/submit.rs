@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ganger_protocol::{JobId, Time};
+use ganger_protocol::{JobId, MAX_ATTACHMENTS, Time};
 
 use super::Supervisor;
 use crate::builder::index_of;
@@ -28,6 +28,10 @@ impl Supervisor {
         let Some(group) = index_of(&self.inner.names, job.group_name()) else {
             return Err(self.unknown_group(job));
         };
+        if let Some(count) = job.excess_baggage() {
+            let (job, limit) = (Box::new(job), MAX_ATTACHMENTS);
+            return Err(EnqueueError::TooManyAttachments { job, count, limit });
+        }
         let payload = match job.call_mut().take_payload() {
             Ok(payload) => payload,
             Err(source) => return Err(EnqueueError::Encode { job: Box::new(job), source }),

@@ -51,6 +51,7 @@ fn work(manners: &Manners) -> Result<(), Box<dyn std::error::Error>> {
         accepts(&mut worker, listener)?;
     }
     worker.on_call(move |_: About, context| Ok(identity(&context.worker(), open_files)?));
+    ganger_tests::freight::register(&mut worker);
     match &manners.start {
         Start::Serve | Start::CrowdedWhile(_) => {}
         Start::NeverReady => control.busy(),

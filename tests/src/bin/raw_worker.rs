@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::{
-    AnswerHead, Answered, EventHead, Frame, HEADER_LEN, Half, Header, Kind, Limits, MAGIC, MarkMoved, Page,
-    Payload, Pool, Ready, RequestHead, SupervisorHello, Time, ToWorker, Vitals, WorkerHello,
-    receive_with_fds, send_with_fds,
+    AnswerHead, Answered, Body, EventHead, Frame, HEADER_LEN, Half, Hatch, Header, Kind, Limits, MAGIC,
+    MarkMoved, Outbox, Packet, Page, Payload, Pool, Ready, RequestHead, SupervisorHello, Taken, Time,
+    ToWorker, Vitals, WorkerHello, receive_with_fds, send_with_fds,
 };
 use ganger_tests::arg::{explain_if_asked, unpack};
 use ganger_tests::harness::{Arrival, arrive};
@@ -48,6 +48,7 @@ fn stay(gate: &str) {
 struct InHand {
     head: RequestHead<'static>,
     payload: Vec<u8>,
+    fds: u8,
     slot: usize,
 }
 
@@ -55,17 +56,19 @@ struct Life {
     link: Option<UnixStream>,
     page: Arc<Page>,
     pool: Option<Pool>,
+    hatch: Hatch,
     hello: SupervisorHello,
     in_hand: VecDeque<InHand>,
     next_slot: usize,
     /// Kept open until the end.
     present: Vec<UnixStream>,
+    fetched: Vec<OwnedFd>,
 }
 
 impl Life {
     fn begin() -> Life {
         let mut link = UnixStream::from(rustix::io::dup(rustix::stdio::stdin()).expect("a link"));
-        let (hello, page, pool) = read_hello(&mut link);
+        let (hello, page, hatch, pool) = read_hello(&mut link);
         // Standard input itself must not keep the link open.
         let null = File::open("/dev/null").expect("/dev/null");
         rustix::stdio::dup2_stdin(&null).expect("standard input replaced");
@@ -73,10 +76,12 @@ impl Life {
             link: Some(link),
             page: Arc::new(page),
             pool,
+            hatch,
             hello,
             in_hand: VecDeque::new(),
             next_slot: 0,
             present: Vec::new(),
+            fetched: Vec::new(),
         }
     }
 
@@ -116,6 +121,18 @@ impl Life {
             Step::Answer(reply) => self.answer(reply),
             Step::Write(bytes) => self.write(bytes),
             Step::Gift { bytes, fds } => self.give(bytes, *fds),
+            Step::Fetch => self.fetch(),
+            Step::Sign(text) => {
+                for fd in self.fetched.drain(..) {
+                    File::from(fd).write_all(text.as_bytes()).expect("signed");
+                }
+            }
+            Step::Taken => {
+                let head = &self.in_hand.back().expect("a request in hand").head;
+                let taken = Taken { ordinal: head.ordinal, epoch: head.epoch };
+                self.say(Kind::Taken, &taken, &[]);
+            }
+            Step::AnswerWith { announced, posted, to } => self.answer_with(*announced, *posted, *to),
             Step::Events { count, bytes } => self.emit(*count, *bytes),
             Step::Print(bytes) => io::stderr().write_all(&vec![b'x'; *bytes]).expect("printed"),
             Step::Signal(signal) => kill_process(getpid(), signal_of(*signal)).expect("sent"),
@@ -174,6 +191,35 @@ impl Life {
         end.read_to_end(&mut Vec::new()).expect("the end");
     }
 
+    fn fetch(&mut self) {
+        let request = self.in_hand.back().expect("a request in hand");
+        let fetched = self.hatch.fetch(request.head.label(), request.fds).expect("its attachments");
+        self.fetched.extend(fetched.expect("room for them"));
+    }
+
+    fn answer_with(&mut self, announced: u8, posted: usize, to: To) {
+        let request = self.in_hand.pop_front().expect("a request in hand");
+        let mut label = request.head.label();
+        let head =
+            AnswerHead { ordinal: label.ordinal, epoch: label.epoch, run_nanos: 1, answered: Answered::Data };
+        match to {
+            To::Oldest | To::OldestAgain | To::Newest => {}
+            To::Nobody => label.ordinal.0 = label.ordinal.0.wrapping_add(1000),
+            To::OtherEpoch => label.epoch.0 = label.epoch.0.wrapping_add(1000),
+        }
+        if posted > 0 {
+            let null = || Arc::new(OwnedFd::from(File::open("/dev/null").expect("opened")));
+            let fds = std::iter::repeat_with(null).take(posted).collect();
+            let _ = self.hatch.post(&Packet { label, fds });
+        }
+        if request.slot != usize::MAX {
+            self.page.vacate(request.slot);
+        }
+        let mut outbox = Outbox::new();
+        outbox.frame_with_fds(Kind::Answer, announced, &head, Body::Copy(&request.payload));
+        self.write(&outbox.take_bytes());
+    }
+
     fn emit(&mut self, count: u64, bytes: usize) {
         let event = frame(Kind::WorkerEvent, &EventHead { name: "flood".into() }, &vec![0; bytes]);
         for _ in 0..count {
@@ -196,6 +242,7 @@ impl Life {
             self.in_hand.push_back(InHand {
                 head: owned(&head),
                 payload: payload.into_vec(),
+                fds: header.fds,
                 slot: usize::MAX,
             });
         }
@@ -279,20 +326,22 @@ impl Life {
     }
 }
 
-fn read_hello(link: &mut UnixStream) -> (SupervisorHello, Page, Option<Pool>) {
+fn read_hello(link: &mut UnixStream) -> (SupervisorHello, Page, Hatch, Option<Pool>) {
     let mut bytes = [0; HEADER_LEN];
     let (count, fds) = receive_with_fds(link.as_fd(), &mut bytes).expect("the Hello");
     assert!(
-        count == HEADER_LEN && matches!(fds.len(), 2 | 3),
-        "a whole header, the page, the bell, perhaps a pool"
+        count == HEADER_LEN && matches!(fds.len(), 3 | 4),
+        "a whole header, the page, the bell, the hatch, perhaps a pool"
     );
     let header = Header::parse(bytes, &Limits::default()).expect("a header");
     let mut head = vec![0; header.head];
     link.read_exact(&mut head).expect("its head");
     let whole = Frame { kind: header.kind, fds: header.fds, head: &head, payload: Payload::Small(&[]) };
     let Ok(ToWorker::Hello(hello)) = ToWorker::decode(whole) else { panic!("no Hello") };
-    let pool = fds.get(2).map(|fd| Pool::map(fd).expect("the pool"));
-    (hello, Page::map(&fds[0]).expect("the page"), pool)
+    let pool = fds.get(3).map(|fd| Pool::map(fd).expect("the pool"));
+    let page = Page::map(&fds[0]).expect("the page");
+    let hatch = fds.into_iter().nth(2).expect("three at least");
+    (hello, page, Hatch::new(hatch), pool)
 }
 
 fn owned(head: &RequestHead<'_>) -> RequestHead<'static> {

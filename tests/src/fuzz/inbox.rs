@@ -141,6 +141,7 @@ fn said_by_worker(message: &ToSupervisor<'_>) -> Vec<u8> {
         ToSupervisor::Hello(hello) => encode(hello),
         ToSupervisor::Ready(ready) => encode(ready),
         ToSupervisor::Answer(answer) => encode(&answer.head),
+        ToSupervisor::Taken(taken) => encode(taken),
         ToSupervisor::Event(head, _) => encode(head),
         ToSupervisor::Call(head, _) => encode(head),
         ToSupervisor::CallAnswer(head, _) => encode(head),
@@ -212,8 +213,9 @@ fn supervisor_stream() -> Vec<u8> {
         heartbeat_millis: 1000,
         listeners: Vec::new(),
     };
-    outbox.frame_with_fds(Kind::SupervisorHello, 2, &hello, Body::Copy(&[]));
+    outbox.frame_with_fds(Kind::SupervisorHello, 3, &hello, Body::Copy(&[]));
     outbox.frame(Kind::Request, &request(1), Body::Copy(b"an argument"));
+    outbox.frame_with_fds(Kind::Request, 16, &request(2), Body::Copy(b"with attachments"));
     outbox.frame(Kind::Cancel, &Cancel { ordinal: Ordinal(1), epoch: Epoch(1) }, Body::Copy(&[]));
     outbox.frame(Kind::SupervisorEvent, &EventHead { name: "news".into() }, Body::Copy(&[1, 2, 3]));
     let call =

@@ -9,7 +9,7 @@ use ganger::internals::{
     Backlog, Config, ExitStatus, GroupConfig, GroupIndex, Input, JobKey, JobOptions, OnTimeout, Order,
     Outcome, Pick, Priority, RetryOn, SpawnFailure, WorkerKey,
 };
-use ganger_protocol::{Answered, Epoch, EventHead, Kind, Ordinal, Page, Time, VERSION, Vitals};
+use ganger_protocol::{Answered, Epoch, EventHead, Kind, Ordinal, Page, Taken, Time, VERSION, Vitals};
 
 use super::Features;
 use super::tape::Tape;
@@ -110,6 +110,7 @@ fn enqueue(rig: &mut Rig, tape: &mut Tape<'_>) {
         retry_backoff: (how & 65 == 65).then_some(Duration::from_millis(5)),
         affinity: tape.bit().then_some(7),
         order: tape.bit().then(|| Box::new(order(tape))),
+        has_attachments: how & 2 != 0,
         ..JobOptions::default()
     };
     let group = GroupIndex(tape.below(usize::from(rig.groups())) as u16);
@@ -146,6 +147,7 @@ fn act_up(rig: &mut Rig, peer: usize, step: usize, tape: &mut Tape<'_>, features
             Vec::new()
         }
         15 => wrong_answer(rig, peer, tape),
+        16 if tape.bit() => taken(rig, peer, tape),
         16 => frame(Kind::Busy, &(), &[]),
         17 => frame(Kind::Goodbye, &(), &[]),
         18 => frame(Kind::WorkerEvent, &EventHead { name: "news".into() }, &[0; 40]),
@@ -190,6 +192,16 @@ fn answer(ordinal: Ordinal, epoch: Epoch, tape: &mut Tape<'_>) -> Vec<u8> {
         3 => Peer::answer(ordinal, epoch, Answered::Ack, &[1]),
         _ => Peer::answer(ordinal, epoch, Answered::Data, &tape.u64().to_le_bytes()),
     }
+}
+
+/// It has the attachments of what it holds, started or not; or of anything.
+fn taken(rig: &Rig, peer: usize, tape: &mut Tape<'_>) -> Vec<u8> {
+    let tasks = &rig.peers[peer].tasks;
+    let (ordinal, epoch) = match tape.pick(tasks.len()) {
+        Some(place) => (tasks[place].ordinal, tasks[place].epoch),
+        None => (Ordinal(tape.u32()), Epoch(tape.u32())),
+    };
+    frame(Kind::Taken, &Taken { ordinal, epoch }, &[])
 }
 
 /// For what it holds, nearly; or for anything.

@@ -16,7 +16,7 @@ use ganger::internals::{
     Action, Config, Exit, ExitStatus, GroupIndex, Heard, Input, JobKey, JobOptions, Outcome, Reply,
     Scheduler, SpawnFailure, Ticket, WorkerKey,
 };
-use ganger_protocol::{Inbox, JobId, Time};
+use ganger_protocol::{Inbox, JobId, Taken, Time};
 
 pub use peer::{Peer, Stage, Task};
 
@@ -57,6 +57,9 @@ pub struct Job {
     /// The assignments under which workers have held it.
     held: Vec<(usize, Task)>,
     retries: u16,
+    has_attachments: bool,
+    /// Its attachments were let go: no worker can be given it again.
+    is_released: bool,
 }
 
 /// The scheduler, and everything around it.
@@ -111,8 +114,16 @@ impl Rig {
     /// Adds a job and says which it is.
     pub fn enqueue(&mut self, group: GroupIndex, options: JobOptions) -> usize {
         let (index, retries) = (self.jobs.len(), options.retries);
+        let has_attachments = options.has_attachments;
         let key = self.scheduler.enqueue(self.now, group, Tag { index, options }, self.now);
-        self.jobs.push(Job { key, outcome: None, held: Vec::new(), retries });
+        self.jobs.push(Job {
+            key,
+            outcome: None,
+            held: Vec::new(),
+            retries,
+            has_attachments,
+            is_released: false,
+        });
         self.settle();
         index
     }
@@ -178,7 +189,7 @@ impl Rig {
 
     fn hear_piece(&mut self, peer: usize, piece: &[u8]) -> Result<(), String> {
         let Rig { peers, scheduler, now, .. } = self;
-        let Peer { inbox, ear, said, received, .. } = &mut peers[peer];
+        let Peer { inbox, ear, said, received, page, key, .. } = &mut peers[peer];
         *received += piece.len();
         inbox.push(piece);
         expect_modest(inbox, *received);
@@ -187,6 +198,10 @@ impl Rig {
                 Heard::Input(input) => {
                     note_said(said, &input);
                     scheduler.handle_input(*now, input);
+                }
+                Heard::Taken(Taken { ordinal, epoch }) => {
+                    let (worker, started) = (*key, page.mark().started);
+                    scheduler.handle_input(*now, Input::Taken { worker, ordinal, epoch, started });
                 }
                 Heard::Emitted { .. } | Heard::Metrics(_) => {}
             }
@@ -273,7 +288,11 @@ impl Rig {
                 let peer = self.place(worker);
                 let task = Task { job: index, ordinal, generation, epoch };
                 assert!(attempt <= 1 + self.jobs[index].retries, "job {index}: attempt {attempt}");
+                assert!(!self.jobs[index].is_released, "job {index} is sent again without its attachments");
                 self.jobs[index].held.push((peer, task));
+                if self.jobs[index].has_attachments {
+                    self.peers[peer].ear.expect_taken();
+                }
                 self.peers[peer].send(task, attempt, &self.payload);
             }
             Action::TakeBack(worker) => {
@@ -300,6 +319,11 @@ impl Rig {
                 self.peers[peer].stage = Stage::Gone;
             }
             Action::Complete { ticket, outcome } => self.complete(ticket.index, outcome),
+            Action::Release(job) => {
+                if let Some(index) = self.scheduler.ticket(job).map(|tag| tag.index) {
+                    self.jobs[index].is_released = true;
+                }
+            }
             Action::Stopped => self.is_stopped = true,
             Action::Requeued(_)
             | Action::Cancel { .. }

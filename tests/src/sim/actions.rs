@@ -53,6 +53,7 @@ impl World {
                 self.send(worker, job, ordinal, generation, epoch, attempt);
             }
             Action::Requeued(job) => self.note_requeued(job),
+            Action::Release(job) => self.note_released(job),
             Action::Cancel { worker, ordinal, epoch } => self.send_cancel(worker, ordinal, epoch),
             Action::TakeBack(worker) => self.take_back(worker),
             Action::ReadPage(worker) => self.show_page(worker),
@@ -150,6 +151,7 @@ impl World {
             format!("→ send job {index} to process {proc} as {ordinal:?} {generation:?} {epoch:?} attempt {number}")
         });
         self.check_send(proc, index, ordinal, generation);
+        self.check_attachments(proc, index);
         let attempt = Attempt {
             job: index,
             proc,
@@ -362,6 +364,19 @@ impl World {
         self.trace.note(now, 41, job.to_bits(), 0, || format!("→ requeued job {index:?}"));
     }
 
+    fn note_released(&mut self, job: JobKey) {
+        let now = self.now();
+        let Some(index) = self.scheduler.ticket(job).map(|ticket| ticket.index) else { return };
+        self.trace.note(now, 43, index as u64, 0, || format!("→ attachments of job {index} are let go"));
+        self.jobs[index].is_released = true;
+        let is_marked =
+            |attempt: &Attempt| attempt.job == index && (attempt.marked.is_some() || attempt.is_vague);
+        let is_earned = self.jobs[index].has_attachments && self.ledger.attempts.iter().any(is_marked);
+        self.court.demand(is_earned, Check::ReleasedIsNotSent, || {
+            format!("the attachments of job {index} were let go before a worker had started it")
+        });
+    }
+
     fn complete(&mut self, ticket: &Ticket, outcome: &Outcome) {
         let now = self.now();
         let index = ticket.index;
@@ -376,7 +391,7 @@ impl World {
 fn claim(outcome: &Outcome) -> Claim {
     let is_yes = |started: &Started| *started == Started::Yes;
     match outcome {
-        Outcome::Replied { data, attempt } => {
+        Outcome::Replied { data, attempt, .. } => {
             Claim::Replied { said: hash_bytes(data), number: attempt.attempt }
         }
         Outcome::Failed { failure, attempt } => {

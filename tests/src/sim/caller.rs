@@ -98,6 +98,8 @@ impl World {
             script: draft.script,
             run_mean: draft.run_mean,
             payload_len: draft.payload_len,
+            has_attachments: draft.options.has_attachments,
+            is_released: false,
             run_timeout: draft.options.run_timeout,
         });
         let now = self.now();

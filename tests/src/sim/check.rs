@@ -73,6 +73,10 @@ checks! {
     WithinCapacity,
     /// J10: a request is started only in a free slot of a worker that says it is ready.
     StartsInFreeSlots,
+    /// J14: a job with attachments is sent into a free slot, never ahead.
+    AttachmentsAreNotSentAhead,
+    /// J14: attachments are let go only when a worker has started their job, and that job is not sent again.
+    ReleasedIsNotSent,
     /// A page shows the requests whose handlers run, no more and no fewer.
     PageIsTrue,
     /// An unrouted worker's unstarted requests are taken back at once.

@@ -162,7 +162,7 @@ impl World {
             heartbeat_millis: heartbeat.as_millis() as u32,
             listeners: Vec::new(),
         };
-        process.desk.outbox.frame_with_fds(Kind::SupervisorHello, 2, &hello, Body::Copy(&[]));
+        process.desk.outbox.frame_with_fds(Kind::SupervisorHello, 3, &hello, Body::Copy(&[]));
     }
 
     /// The pidfd is readable: the page is final.
@@ -294,6 +294,10 @@ impl World {
                 self.note_answer(proc, answer.head.ordinal, answer.head.epoch, &reply);
                 let ran = std::time::Duration::from_nanos(answer.head.run_nanos);
                 Input::Answer { worker, ordinal: answer.head.ordinal, epoch: answer.head.epoch, ran, reply }
+            }
+            ToSupervisor::Taken(taken) => {
+                let started = self.procs[proc].started();
+                Input::Taken { worker, ordinal: taken.ordinal, epoch: taken.epoch, started }
             }
             ToSupervisor::Health(report) => Input::Health { worker, failure: report.failure.map(Into::into) },
             // Calls have a world of their own, and metrics none.

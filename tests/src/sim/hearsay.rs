@@ -21,6 +21,7 @@ impl World {
         };
         let (hash, answered) = match reply {
             Reply::Data(data) => (hash_bytes(data), Answered::Data),
+            Reply::Attached(both) => (hash_bytes(&both.0), Answered::Data),
             Reply::Failed(failure) => (hash_failure(failure), Answered::Failed { again: again(failure) }),
         };
         let was_said = self.ledger.attempts[attempt].said.iter().any(|(said, _)| *said == hash);

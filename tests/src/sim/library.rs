@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ganger::internals::ExitStatus;
 use ganger_protocol::{
-    Body, Failure, Inbox, Kind, Limits, MAGIC, Page, Ready, RetryHint, ToWorker, VERSION, WorkerHello,
+    Body, Failure, Inbox, Kind, Limits, MAGIC, Page, Ready, RetryHint, Taken, ToWorker, VERSION, WorkerHello,
 };
 use ganger_worker::internals::{Notice, Outcome, Session, Started};
 
@@ -302,6 +302,9 @@ impl World {
             request.payload == payload(job, facts.payload_len) && request.run_timeout == facts.run_timeout;
         self.court
             .demand(as_sent, Check::WorkerAgrees, || format!("job {job}'s request was damaged on its way"));
+        if facts.has_attachments {
+            self.say_taken(proc, started);
+        }
         let end = self.draw_end(facts.script);
         self.run_serial += 1;
         let run = Run {
@@ -314,6 +317,15 @@ impl World {
         };
         self.procs[proc].runs.push(run);
         self.schedule_handler_end(proc, run, facts.run_mean);
+    }
+
+    /// As the library does; there are no descriptors in a model.
+    fn say_taken(&mut self, proc: usize, started: &Started) {
+        let taken = Taken { ordinal: started.request.ordinal, epoch: started.request.epoch };
+        if let Some(session) = &mut self.procs[proc].session {
+            session.outbox().frame(Kind::Taken, &taken, Body::Copy(&[]));
+        }
+        self.write_soon(proc);
     }
 
     fn draw_end(&mut self, script: Script) -> RunEnd {

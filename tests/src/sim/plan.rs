@@ -271,6 +271,7 @@ fn options(rng: &mut Rng, mix: &Mix) -> JobOptions {
         retry_backoff_max: millis(rng, 100..=1_000),
         affinity: if rng.bool() { Some(rng.u64(..5)) } else { None },
         order: order(rng, mix),
+        has_attachments: rng.u8(..8) == 0,
     }
 }
 

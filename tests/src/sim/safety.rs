@@ -38,6 +38,19 @@ impl World {
         }
     }
 
+    pub(crate) fn check_attachments(&mut self, proc: usize, job: usize) {
+        let facts = self.jobs[job];
+        self.court.demand(!facts.is_released, Check::ReleasedIsNotSent, || {
+            format!("job {job} was sent to process {proc} after its attachments had been let go")
+        });
+        let told = &self.procs[proc].told;
+        let (held, room) = (told.held.len(), told.capacity.unwrap_or(0) as usize);
+        let is_ahead = facts.has_attachments && held >= room && self.procs[proc].sort.is_truthful();
+        self.court.demand(!is_ahead, Check::AttachmentsAreNotSentAhead, || {
+            format!("job {job} has attachments and was sent to process {proc}, which holds {held} of {room}")
+        });
+    }
+
     pub(crate) fn check_send(&mut self, proc: usize, job: usize, ordinal: Ordinal, generation: Generation) {
         let now = self.now();
         let told = &self.procs[proc].told;

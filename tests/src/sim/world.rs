@@ -56,6 +56,9 @@ pub(crate) struct JobFacts {
     pub(crate) script: Script,
     pub(crate) run_mean: Duration,
     pub(crate) payload_len: usize,
+    pub(crate) has_attachments: bool,
+    /// The supervisor's copies of its attachments were let go.
+    pub(crate) is_released: bool,
     pub(crate) run_timeout: Option<Duration>,
 }
 

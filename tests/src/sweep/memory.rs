@@ -194,7 +194,7 @@ impl Stand {
     fn judge(&self, phase: Phase, job: usize, (is_free, is_answered): (bool, bool), counts: &mut Counts) {
         let outcome = self.rig.jobs[job].outcome.as_ref();
         match outcome {
-            Some(Outcome::Replied { data, attempt }) => {
+            Some(Outcome::Replied { data, attempt, .. }) => {
                 assert!(*data == self.rig.payload, "{:?}: a wrong payload", phase);
                 let expected = if is_free || is_answered { 1 } else { 2 };
                 assert_eq!(attempt.attempt, expected, "{:?}: {job}", phase);

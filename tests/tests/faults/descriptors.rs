@@ -8,8 +8,8 @@ use std::process::{Command, Output, Stdio};
 
 use ganger::Supervisor;
 use ganger_protocol::{
-    Body, Kind, Limits, MAGIC, MAX_FDS, Outbox, Page, SupervisorHello, VERSION, WORKER_ENV, receive_with_fds,
-    send_with_fds,
+    Body, Hatch, Kind, Limits, MAGIC, MAX_FDS, Outbox, Page, SupervisorHello, VERSION, WORKER_ENV,
+    receive_with_fds, send_with_fds,
 };
 use ganger_tests::calls::{Add, Manners, Start};
 use ganger_tests::harness::{Gate, Scratch, scenario};
@@ -126,8 +126,9 @@ fn say_hello(mut socket: &UnixStream, announced: u8, count: usize, listeners: &[
     outbox.frame_with_fds(Kind::SupervisorHello, announced, &hello, Body::Copy(&[]));
     let (bytes, (_, page)) = (outbox.take_bytes(), Page::create().expect("a page"));
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("a bell");
-    let both = [page.as_fd(), bell.as_fd()];
-    let fds: Vec<BorrowedFd<'_>> = both.into_iter().cycle().take(count).collect();
+    let (_ours, hatch) = Hatch::pair().expect("a hatch");
+    let all = [page.as_fd(), bell.as_fd(), hatch.as_fd()];
+    let fds: Vec<BorrowedFd<'_>> = all.into_iter().cycle().take(count).collect();
     if fds.is_empty() {
         return socket.write_all(&bytes).expect("written");
     }
@@ -139,16 +140,16 @@ fn say_hello(mut socket: &UnixStream, announced: u8, count: usize, listeners: &[
 #[test]
 fn a_hello_with_other_descriptors_than_it_announces_is_refused() {
     scenario(|| {
-        assert!(refusal(2, 2).is_none(), "this is how it should be");
+        assert!(refusal(3, 3).is_none(), "this is how it should be");
         for (announced, count) in
-            [(2, 0), (2, 1), (2, 3), (2, MAX_FDS), (0, 2), (1, 2), (3, 2), (2, 4), (4, 4)]
+            [(3, 0), (3, 1), (3, 4), (3, MAX_FDS), (0, 3), (2, 3), (4, 3), (2, 2), (5, 5)]
         {
             let output = refusal(announced, count).expect("it was taken for a Hello");
             let said = String::from_utf8_lossy(&output.stderr);
             let counts = format!("came with {count} descriptors and announced {announced}");
             assert!(!output.status.success() && said.contains(&counts), "{}: {said}", output.status);
         }
-        let output = refusal(3, 3).expect("a second page was taken for a pool");
+        let output = refusal(4, 4).expect("a second page was taken for a pool");
         assert!(
             String::from_utf8_lossy(&output.stderr).contains("is not the shared memory that it should be")
         );
@@ -161,7 +162,7 @@ fn a_hello_with_other_descriptors_than_it_announces_is_refused() {
 fn a_hello_without_the_listeners_that_it_names_is_refused() {
     scenario(|| {
         for (announced, count, listeners) in
-            [(2, 2, &["http"][..]), (3, 2, &["http"]), (3, 3, &["http", "https"]), (5, 5, &["http"])]
+            [(3, 3, &["http"][..]), (4, 3, &["http"]), (4, 4, &["http", "https"]), (6, 6, &["http"])]
         {
             let output = refusal_with(announced, count, listeners).expect("it was taken for a Hello");
             let said = String::from_utf8_lossy(&output.stderr);
@@ -169,7 +170,7 @@ fn a_hello_without_the_listeners_that_it_names_is_refused() {
             let named = format!("and {} listeners", listeners.len());
             assert!(said.contains(&counts) && said.contains(&named), "{}: {said}", output.status);
         }
-        let output = refusal_with(3, 3, &["http"]).expect("a second page was taken for a listener");
+        let output = refusal_with(4, 4, &["http"]).expect("a second page was taken for a listener");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("as the listener \"http\" does not listen"), "{said}");
     });

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ganger_protocol::{Caller, JobId, Time};
+use ganger_protocol::{Attachments, Caller, JobId, Time};
 
 use crate::control::Control;
 use crate::current::Duty;
@@ -46,6 +46,7 @@ pub struct Context {
     headers: Vec<(String, String)>,
     /// The worker that calls, if one does.
     caller: Option<Arc<str>>,
+    attachments: Attachments,
 }
 
 impl Context {
@@ -63,6 +64,7 @@ impl Context {
             run_timeout: request.run_timeout,
             headers: request.headers,
             caller: None,
+            attachments: request.attachments.unwrap_or_default(),
         };
         (context, request.payload)
     }
@@ -82,6 +84,7 @@ impl Context {
             run_timeout: None,
             headers: Vec::new(),
             caller: call.caller,
+            attachments: Attachments::NONE,
         };
         let waited = context.since.since(context.enqueued);
         (Context { run_timeout: Some(call.timeout.saturating_sub(waited)), ..context }, call.payload)
@@ -156,6 +159,33 @@ impl Context {
     #[must_use]
     pub fn header(&self, key: &str) -> Option<&str> {
         self.headers().find(|(name, _)| *name == key).map(|(_, value)| value)
+    }
+
+    /// What was attached to the job, in the order in which it was given: to be taken. What is not taken is closed when
+    /// the request has been answered.
+    ///
+    /// ```no_run
+    /// # use ganger_worker::{Call, Failure, Worker};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)] struct Talk;
+    /// # impl Call for Talk { const NAME: &'static str = "talk"; type Reply = (); }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::io::Write;
+    /// use std::net::TcpStream;
+    ///
+    /// let mut worker = Worker::connect()?;
+    /// worker.on_call(|_: Talk, cx| {
+    ///     let visitor = cx.attachments().take().ok_or(Failure::new("nobody came"))?;
+    ///     TcpStream::from(visitor).write_all(b"Hello!\n")?;
+    ///     Ok(())
+    /// });
+    /// # worker.serve()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn attachments(&self) -> &Attachments {
+        &self.attachments
     }
 
     /// Whether nobody waits for the answer any more. Turns true within 10 ms of the word of the supervisor,

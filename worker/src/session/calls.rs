@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ganger_protocol::{
-    Address, Body, CallAnswered, CallReply, CodecError, Failure, FrameError, Kind, Part, Payload, Refusal,
-    SupervisorCall, SupervisorCallAnswer, Time, WorkerCall, WorkerCallAnswer, decode, encode,
+    Address, Body, CallAnswered, CallReply, CodecError, Failure, FailureKind, FrameError, Kind, Part,
+    Payload, Refusal, SupervisorCall, SupervisorCallAnswer, Time, WorkerCall, WorkerCallAnswer, decode,
+    encode,
 };
 
 use super::{EMIT_PENDING_LIMIT, Ending, Outcome, Session, Violation, body_len, over_limit};
@@ -134,6 +135,12 @@ impl Session {
                 self.fail_call(ticket, &failure);
             }
             Outcome::Data(body) => self.append_call_answer(ticket, CallAnswered::Data, body),
+            // Calls between processes carry bytes only: descriptors would have to be handed on by the supervisor.
+            Outcome::Attached(body, fds) if fds.is_empty() => self.answer_call(ticket, Outcome::Data(body)),
+            Outcome::Attached(..) => {
+                let message = "attachments go with jobs and their answers, not with calls between processes";
+                self.fail_call(ticket, &Failure::of_kind(FailureKind::Attachments, message));
+            }
             Outcome::Ack => self.append_call_answer(ticket, CallAnswered::Data, Body::Copy(&[])),
             Outcome::Failed(failure) => self.fail_call(ticket, failure),
         }

@@ -106,6 +106,7 @@ impl Pair {
                 ToSupervisor::CallAnswer(head, _) => Said::CallAnswer(head.call, head.answered),
                 ToSupervisor::Metrics(report) => Said::Metrics(report),
                 ToSupervisor::Health(report) => Said::Health(report.failure),
+                ToSupervisor::Taken(_) => panic!("nothing was attached"),
                 ToSupervisor::Hello(_) => panic!("a session says no Hello"),
             });
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ganger_protocol::{Epoch, Generation, JobId, Ordinal, Time};
+use ganger_protocol::{Epoch, Fetched, Generation, JobId, Ordinal, Time};
 
 /// A request as it was received.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +29,19 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// The argument.
     pub payload: Vec<u8>,
+    /// What came with it, or that it did not.
+    pub attachments: Fetched,
+}
+
+impl Received {
+    /// Whether anything came with it, or should have.
+    #[must_use]
+    pub fn has_attachments(&self) -> bool {
+        match &self.attachments {
+            Ok(attachments) => !attachments.came_none(),
+            Err(_) => true,
+        }
+    }
 }
 
 /// Requests received and not started.

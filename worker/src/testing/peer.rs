@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Address, AnswerHead, Body, Epoch, EventHead, Growth, HealthReport, Inbox, JobId, Kind, Limits, MAGIC,
-    MetricsReport, Ordinal, Outbox, Page, Ready, RequestHead, SupervisorHello, Time, ToSupervisor, VERSION,
-    WorkerCallAnswer, WorkerHello, read_into, ring, send_with_fds, write_from,
+    Address, AnswerHead, Attachments, Body, Epoch, EventHead, Growth, Hatch, HealthReport, Inbox, JobId,
+    Kind, Limits, MAGIC, MetricsReport, Ordinal, Outbox, Packet, Page, Ready, RequestHead, SupervisorHello,
+    Taken, Time, ToSupervisor, VERSION, WorkerCallAnswer, WorkerHello, read_into, ring, send_with_fds,
+    write_from,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use serde::Serialize;
@@ -21,7 +23,8 @@ pub(crate) enum Said {
     Hello(WorkerHello),
     Ready(Ready),
     Busy,
-    Answer(AnswerHead, Vec<u8>),
+    Answer(AnswerHead, Vec<u8>, Attachments),
+    Taken(Taken),
     Event(String, Vec<u8>),
     Call(u64, Address, String, Vec<u8>),
     CallAnswer(WorkerCallAnswer, Vec<u8>),
@@ -36,6 +39,7 @@ pub(crate) struct Peer {
     pub(crate) socket: UnixStream,
     pub(crate) page: Page,
     bell: OwnedFd,
+    hatch: Arc<Hatch>,
     inbox: Inbox,
     outbox: Outbox,
     /// The ordinal of the request sent last.
@@ -66,15 +70,18 @@ impl Peer {
         let (socket, leash) = UnixStream::pair().expect("a socket pair");
         let (page, page_fd) = Page::create().expect("a page");
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("a bell");
+        let (hatch, their_hatch) = Hatch::pair().expect("a hatch");
+        let hatch = Arc::new(Hatch::new(hatch));
         let mut outbox = Outbox::new();
-        outbox.frame_with_fds(Kind::SupervisorHello, 2, hello, Body::Copy(&[]));
+        outbox.open(Arc::clone(&hatch));
+        outbox.frame_with_fds(Kind::SupervisorHello, 3, hello, Body::Copy(&[]));
         let bytes = outbox.take_bytes();
-        let sent =
-            send_with_fds(&socket, &bytes, &[page_fd.as_fd(), bell.as_fd()]).expect("the Hello is sent");
+        let fds = [page_fd.as_fd(), bell.as_fd(), their_hatch.as_fd()];
+        let sent = send_with_fds(&socket, &bytes, &fds).expect("the Hello is sent");
         assert_eq!(sent, bytes.len(), "a Hello fits into an empty socket");
         let inbox =
             Inbox::new(Limits { payload: u32::MAX as usize, event: u32::MAX as usize }, Growth::AsReceived);
-        (Peer { socket, page, bell, inbox, outbox, last: Ordinal(0) }, leash.into())
+        (Peer { socket, page, bell, hatch, inbox, outbox, last: Ordinal(0) }, leash.into())
     }
 
     /// Sends a request that follows the last one.
@@ -84,7 +91,13 @@ impl Peer {
     }
 
     /// Sends a request that follows the last one, on these terms.
-    pub(crate) fn request_on(&mut self, terms: &Terms, name: &str, payload: &[u8]) -> Ordinal {
+    pub(crate) fn request_on(
+        &mut self,
+        terms: &Terms,
+        name: &str,
+        payload: &[u8],
+        fds: Arc<[Arc<OwnedFd>]>,
+    ) -> Ordinal {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let borrowed = |(key, value): &'_ (String, String)| (key.clone().into(), value.clone().into());
         let head = RequestHead {
@@ -94,7 +107,13 @@ impl Peer {
             headers: terms.headers.iter().map(borrowed).collect(),
             ..self.head(name)
         };
-        self.request_with(&head, payload)
+        if fds.is_empty() {
+            return self.request_with(&head, payload);
+        }
+        let packet = Packet { label: head.label(), fds };
+        self.outbox.frame_with_packet(Kind::Request, &head, Body::Copy(payload), packet);
+        self.flush();
+        head.ordinal
     }
 
     /// The head of the request that follows the last one.
@@ -163,7 +182,9 @@ impl Peer {
         let deadline = Time::now() + patience;
         loop {
             if let Some(frame) = self.inbox.next_frame().expect("the worker keeps to the protocol") {
-                return said(ToSupervisor::decode(frame).expect("the worker keeps to the protocol"));
+                let fds = frame.fds;
+                let message = ToSupervisor::decode(frame).expect("the worker keeps to the protocol");
+                return said(message, &self.hatch, fds);
             }
             let left = deadline.since(Time::now());
             assert!(!left.is_zero(), "the worker said nothing for {patience:?}");
@@ -209,12 +230,19 @@ impl Peer {
     }
 }
 
-fn said(message: ToSupervisor<'_>) -> Said {
+fn said(message: ToSupervisor<'_>, hatch: &Hatch, fds: u8) -> Said {
     match message {
         ToSupervisor::Hello(hello) => Said::Hello(hello),
         ToSupervisor::Ready(ready) => Said::Ready(ready),
         ToSupervisor::Busy => Said::Busy,
-        ToSupervisor::Answer(answer) => Said::Answer(answer.head, answer.payload.into_vec()),
+        ToSupervisor::Answer(answer) => {
+            let attachments = match fds {
+                0 => Attachments::NONE,
+                fds => hatch.fetch(answer.head.label(), fds).expect("a packet").expect("room for it"),
+            };
+            Said::Answer(answer.head, answer.payload.into_vec(), attachments)
+        }
+        ToSupervisor::Taken(taken) => Said::Taken(taken),
         ToSupervisor::Event(head, payload) => Said::Event(head.name.into_owned(), payload.into_vec()),
         ToSupervisor::Goodbye => Said::Goodbye,
         ToSupervisor::Call(head, payload) => {

@@ -1,0 +1,5 @@
+//! Attachments and streams, between real processes.
+
+mod attachments;
+mod losses;
+mod streams;
