@@ -86,3 +86,30 @@ fn thumbnails() {
         assert_eq!(made, 13, "twelve good ones, and one on which the worker aborts only once: {text}");
     });
 }
+
+/// The number that a report gives for a word.
+fn figure(report: &str, word: &str) -> u64 {
+    let line = report.lines().find(|line| line.trim_start().starts_with(word));
+    let figure = line.and_then(|line| line.trim_start()[word.len()..].split_whitespace().next());
+    figure
+        .and_then(|figure| figure.parse().ok())
+        .unwrap_or_else(|| panic!("no figure for {word:?}: {report}"))
+}
+
+/// S7, S6: all workers of a web server are replaced each second, under load, on new and on kept connections: no request
+/// fails, no connection is reset, and each connection that a worker kept when it was to leave is answered once more. The
+/// long form is `cargo run --release --example web_cluster`.
+#[test]
+fn web_cluster() {
+    patiently().run(|| {
+        let report = run(example("web_cluster").args(["--seconds", "8"]));
+        let of = |word| figure(&report, word);
+        assert_eq!((of("failed"), of("resets")), (0, 0), "{report}");
+        // Some may be one together on a slow machine. Were there fewer, or nobody who asked, nothing would be shown.
+        assert_eq!(of("rolling restarts"), 8, "{report}");
+        assert!(of("generations") >= 4, "{report}");
+        assert!(of("processes") > 4 * 4, "{report}");
+        assert!(of("new connection") >= 200 && of("kept") >= 200, "{report}");
+        assert!(of("farewells") >= 8, "{report}");
+    });
+}
