@@ -10,7 +10,7 @@
 //!     ..   ..  the payload: body − head bytes, never touched by serde on the way
 //! ```
 
-use crate::{Kind as K, MAX_ATTACHMENTS, Place, PlaceError};
+use crate::{Kind as K, MAX_ATTACHMENTS, Place, PlaceError, STORE_PAYLOAD};
 
 /// Bytes of a frame's header.
 pub const HEADER_LEN: usize = 8;
@@ -44,6 +44,10 @@ pub enum Kind {
     SupervisorCall = 0x08,
     /// Supervisor → worker: an answer to a call of yours.
     SupervisorCallAnswer = 0x09,
+    /// Supervisor → worker: the answer to an operation on the store.
+    StoreReply = 0x0a,
+    /// Supervisor → worker: a piece of what a watch of the store tells.
+    StoreChange = 0x0b,
     /// Worker → supervisor: the answer to the Hello.
     WorkerHello = 0x81,
     /// Worker → supervisor: requests are welcome.
@@ -68,6 +72,8 @@ pub enum Kind {
     HealthReport = 0x8e,
     /// Worker → supervisor: the descriptors of a request are in my hands.
     Taken = 0x8b,
+    /// Worker → supervisor: an operation on the store.
+    StoreOp = 0x8a,
 }
 
 impl Kind {
@@ -84,6 +90,8 @@ impl Kind {
             0x07 => K::PooledRequest,
             0x08 => K::SupervisorCall,
             0x09 => K::SupervisorCallAnswer,
+            0x0a => K::StoreReply,
+            0x0b => K::StoreChange,
             0x81 => K::WorkerHello,
             0x82 => K::Ready,
             0x83 => K::Busy,
@@ -96,6 +104,7 @@ impl Kind {
             0x8d => K::Metrics,
             0x8e => K::HealthReport,
             0x8b => K::Taken,
+            0x8a => K::StoreOp,
             _ => return None,
         })
     }
@@ -113,6 +122,9 @@ impl Kind {
                 | K::SupervisorCallAnswer
                 | K::WorkerCall
                 | K::WorkerCallAnswer
+                | K::StoreOp
+                | K::StoreReply
+                | K::StoreChange
         )
     }
 
@@ -170,6 +182,7 @@ impl Limits {
             K::SupervisorCall | K::SupervisorCallAnswer | K::WorkerCall | K::WorkerCallAnswer => self.payload,
             K::SupervisorEvent | K::WorkerEvent => self.event,
             K::PooledRequest | K::PooledAnswer => Place::LEN,
+            K::StoreOp | K::StoreReply | K::StoreChange => STORE_PAYLOAD,
             K::SupervisorHello
             | K::Cancel
             | K::Drain

@@ -5,8 +5,12 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 mod relay;
-use crate::{Epoch, Frame, FrameError, Generation, JobId, Kind, Label, MetricsReport, Ordinal, Payload};
 pub use relay::{CallAnswered, SupervisorCall, SupervisorCallAnswer, WorkerCall, WorkerCallAnswer};
+
+use crate::{
+    Epoch, Frame, FrameError, Generation, JobId, Kind, Label, MetricsReport, Ordinal, Payload,
+    StoreChangeHead, StoreOpHead, StoreReplyHead,
+};
 
 /// The first four bytes of either Hello.
 pub const MAGIC: [u8; 4] = *b"gang";
@@ -201,6 +205,10 @@ pub enum ToWorker<'a> {
     Call(SupervisorCall<'a>, Payload<'a>),
     /// An answer to a call of yours.
     CallAnswer(SupervisorCallAnswer<'a>, Payload<'a>),
+    /// The answer to an operation on the store.
+    StoreReply(StoreReplyHead, Payload<'a>),
+    /// A piece of what a watch of the store tells.
+    StoreChange(StoreChangeHead, Payload<'a>),
 }
 
 /// Everything a worker can say.
@@ -228,6 +236,8 @@ pub enum ToSupervisor<'a> {
     Health(HealthReport),
     /// The descriptors of a request are in my hands.
     Taken(Taken),
+    /// An operation on the store.
+    StoreOp(StoreOpHead<'a>, Payload<'a>),
 }
 
 impl<'a> ToWorker<'a> {
@@ -247,6 +257,8 @@ impl<'a> ToWorker<'a> {
             Kind::HardKill => nothing(kind, head, ToWorker::HardKill)?,
             Kind::SupervisorCall => ToWorker::Call(fields(kind, head)?, payload),
             Kind::SupervisorCallAnswer => ToWorker::CallAnswer(fields(kind, head)?, payload),
+            Kind::StoreReply => ToWorker::StoreReply(fields(kind, head)?, payload),
+            Kind::StoreChange => ToWorker::StoreChange(fields(kind, head)?, payload),
             Kind::PooledRequest => return Err(FrameError::NotAllowed { kind, place: "without a pool" }),
             Kind::WorkerHello
             | Kind::Ready
@@ -259,7 +271,8 @@ impl<'a> ToWorker<'a> {
             | Kind::WorkerCallAnswer
             | Kind::Metrics
             | Kind::HealthReport
-            | Kind::Taken => {
+            | Kind::Taken
+            | Kind::StoreOp => {
                 return Err(FrameError::NotAllowed { kind, place: "from a supervisor" });
             }
         })
@@ -286,6 +299,7 @@ impl<'a> ToSupervisor<'a> {
             Kind::Metrics => ToSupervisor::Metrics(fields(kind, head)?),
             Kind::HealthReport => ToSupervisor::Health(fields(kind, head)?),
             Kind::Taken => ToSupervisor::Taken(fields(kind, head)?),
+            Kind::StoreOp => ToSupervisor::StoreOp(fields(kind, head)?, payload),
             Kind::PooledAnswer => return Err(FrameError::NotAllowed { kind, place: "without a pool" }),
             Kind::SupervisorHello
             | Kind::Request
@@ -295,7 +309,9 @@ impl<'a> ToSupervisor<'a> {
             | Kind::HardKill
             | Kind::PooledRequest
             | Kind::SupervisorCall
-            | Kind::SupervisorCallAnswer => {
+            | Kind::SupervisorCallAnswer
+            | Kind::StoreReply
+            | Kind::StoreChange => {
                 return Err(FrameError::NotAllowed { kind, place: "from a worker" });
             }
         })

@@ -17,6 +17,7 @@ use crate::scheduler::{
     Backlog, Config, GroupIndex, OnUnhealthy, Pick, PoisonPolicy, RecyclePolicy, RestartPolicy, Revive,
 };
 use crate::shared::QueueLimits;
+use crate::store::StoreLimits;
 use crate::supervisor::Settings;
 use crate::{Events, Group, Resource, Rlimit, StartError, Supervisor};
 
@@ -54,6 +55,7 @@ pub struct Builder {
     first: Group,
     others: Vec<Group>,
     queue: QueueLimits,
+    store: StoreLimits,
     payloads: Limits,
     sample_every: Duration,
     handles_signals: bool,
@@ -75,6 +77,7 @@ impl Builder {
             first,
             others: Vec::new(),
             queue: QueueLimits::default(),
+            store: StoreLimits::default(),
             payloads: Limits::default(),
             sample_every: Duration::from_millis(250),
             handles_signals: false,
@@ -264,6 +267,12 @@ impl Builder {
         self
     }
 
+    /// How much the shared [`store`](Supervisor::store) takes. Default [`StoreLimits::default`].
+    pub fn store_limits(mut self, limits: StoreLimits) -> Builder {
+        self.store = limits;
+        self
+    }
+
     /// The largest payload of a request or an answer, in bytes. Default 64 MiB, at most 4 GiB less 32 KiB.
     pub fn payload_limit(mut self, bytes: usize) -> Builder {
         self.payloads.payload = bytes;
@@ -368,6 +377,7 @@ impl Builder {
             driver: DriverConfig {
                 payloads: self.payloads,
                 queue: self.queue,
+                store: self.store,
                 on_signals: self.on_signals(),
                 oom_events: self.oom_events.clone(),
                 ..DriverConfig::new(programs)
@@ -402,6 +412,9 @@ impl Builder {
         in_range("payload_limit", self.payloads.payload, 1, MAX_PAYLOAD)?;
         in_range("event_limit", self.payloads.event, 1, MAX_PAYLOAD)?;
         in_range("event_backlog", self.settings.event_backlog, 1, 1 << 24)?;
+        for (knob, value, most) in self.store.ranges() {
+            in_range(knob, value, 1, most)?;
+        }
         in_range("sample_every", self.sample_every, Duration::from_millis(1), Duration::from_secs(3600))
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 
+use ganger_protocol::{StoreOp, StoreReply, StoreSink};
+
 use crate::driver::{Birth, Subscriber};
 use crate::metrics::Figures;
 use crate::rollout::{HeldProgram, Teller};
@@ -94,6 +96,17 @@ pub(crate) enum Command {
     },
     /// Tell this subscriber what happens from now on.
     Subscribe(Subscriber),
+    /// Something about the shared store.
+    Store(Box<StoreOrder>),
     /// From the spawner: the answer to a request for a process.
     Born(Box<Birth>),
+}
+
+/// An operation on the store, from this process.
+pub(crate) struct StoreOrder {
+    pub(crate) op: StoreOp<'static>,
+    /// Who waits for the answer.
+    pub(crate) reply: Option<Sender<StoreReply>>,
+    /// Where a watch's pieces go.
+    pub(crate) sink: Option<Arc<dyn StoreSink>>,
 }

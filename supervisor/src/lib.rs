@@ -76,6 +76,7 @@ mod builder;
 mod command;
 #[allow(clippy::disallowed_methods, reason = "callers wait, by the clock")]
 mod completions;
+mod door;
 #[allow(clippy::disallowed_methods, reason = "the clock, the threads and the processes are its business")]
 mod driver;
 mod error;
@@ -99,6 +100,8 @@ mod scheduler;
 mod shared;
 #[allow(clippy::disallowed_methods, reason = "callers wait, by the clock")]
 mod slot;
+#[cfg_attr(not(feature = "internals"), allow(unreachable_pub, dead_code))]
+mod store;
 mod subscription;
 #[allow(clippy::disallowed_methods, reason = "a job gets its id and its time of birth here")]
 mod supervisor;
@@ -107,8 +110,10 @@ mod supervisor;
 mod testing;
 
 pub use ganger_protocol::{
-    Attachment, Attachments, Call, CodecError, Counter, Failure, FailureKind, Gauge, Histogram, JobId,
-    MetricError, RetryHint, StreamError, StreamReader, StreamWriter, decode, encode, stream,
+    Attachment, Attachments, Call, CodecError, Counter, Entry, Expect, Failure, FailureKind, Gauge,
+    Histogram, JobId, KeyChange, List, Lock, MetricError, NoChange, Replica, ReplicaError, RetryHint,
+    Revision, Store, StoreError, StreamError, StreamReader, StreamWriter, Versioned, Watch, Watched, decode,
+    encode, stream,
 };
 
 pub use builder::Builder;
@@ -133,6 +138,7 @@ pub use scheduler::{
     RecycleCause, RecyclePolicy, Recycled, RestartPolicy, RetryOn, Revive, RolloutAbort, RolloutPhase,
     RolloutStatus, Standing, Started, Unrouted, WorkerSnapshot, WorkerStatus,
 };
+pub use store::StoreLimits;
 pub use subscription::{Events, NoEvent};
 pub use supervisor::{SoftKill, Supervisor, Ticket};
 
@@ -141,6 +147,11 @@ pub use supervisor::{SoftKill, Supervisor, Ticket};
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::driver::{Ear, Heard};
+    pub use crate::driver::{Ear, Heard, StoreRequest};
     pub use crate::scheduler::*;
+
+    /// The store's state machine.
+    pub mod store {
+        pub use crate::store::*;
+    }
 }

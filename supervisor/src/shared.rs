@@ -233,6 +233,7 @@ impl Shared {
                 | Command::Figures(_)
                 | Command::Explain { .. }
                 | Command::Subscribe(_)
+                | Command::Store(_)
                 | Command::Born(_) => {}
             }
         }

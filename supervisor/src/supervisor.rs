@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Sender, bounded};
-use ganger_protocol::{JobId, MAX_HEAD};
+use ganger_protocol::{JobId, MAX_HEAD, Store, StoreDoor};
 use serde::Serialize;
 
 use crate::builder::index_of;
 use crate::command::Command;
+use crate::door::LoopDoor;
 use crate::driver::Subscriber;
 use crate::error::HEAD_LIMIT;
 use crate::group::MAX_WORKERS;
@@ -68,6 +69,7 @@ pub struct Supervisor {
 
 struct Inner {
     shared: Arc<Shared>,
+    door: Arc<LoopDoor>,
     names: Arc<[Arc<str>]>,
     settings: Settings,
     /// This process's own.
@@ -102,7 +104,8 @@ impl Supervisor {
     }
 
     pub(crate) fn new(shared: Arc<Shared>, names: Arc<[Arc<str>]>, settings: Settings) -> Supervisor {
-        Supervisor { inner: Arc::new(Inner { shared, names, settings, metrics: Default::default() }) }
+        let door = Arc::new(LoopDoor::new(Arc::clone(&shared)));
+        Supervisor { inner: Arc::new(Inner { shared, door, names, settings, metrics: Default::default() }) }
     }
 
     /// Accepts a job, or says at once why not; never waits for a worker.
@@ -337,6 +340,28 @@ impl Supervisor {
         let (sender, receiver) = bounded(self.inner.settings.event_backlog);
         self.shared().send(Command::Subscribe(Subscriber::new(sender)));
         Events::new(receiver)
+    }
+
+    /// The store that this supervisor and all its workers share. It lives as long as the supervisor, which it does not
+    /// keep alive.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use ganger::{Program, Supervisor};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let supervisor = Supervisor::builder(Program::beside("resizer")).start()?;
+    /// let store = supervisor.store();
+    /// store.set("config/size", &640u32)?;
+    /// let seen = store.increment("seen", 1)?;
+    /// let guard = store.lock("index", Duration::from_secs(5))?;
+    /// // … nobody else holds it, here or in a worker
+    /// drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store::new(Arc::clone(&self.inner.door) as Arc<dyn StoreDoor>)
     }
 
     fn shared(&self) -> &Arc<Shared> {

@@ -20,6 +20,7 @@ pub mod restarts;
 pub mod rig;
 pub mod runner;
 pub mod sim;
+pub mod store;
 pub mod sweep;
 pub mod workers;
 

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ganger_protocol::{Address, Body, Call, CodecError, JobId, Metrics, Outgoing, Page, Time, encode};
+use ganger_protocol::{
+    Address, Body, Call, CodecError, JobId, Metrics, Outgoing, Page, Replica, Store, StoreDoor, StoreError,
+    Time, encode,
+};
 use serde::Serialize;
 
 use crate::link::Link;
@@ -147,6 +150,44 @@ impl Control {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.link.metrics()
+    }
+
+    /// The store that the supervisor and all its workers share. It may be used from any thread and at any time, before
+    /// [`serve`](crate::Worker::serve) and in handlers as well: its answers are heard while all handler threads are busy.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let worker = ganger_worker::Worker::connect()?;
+    /// let store = worker.control().store();
+    /// let seen = store.increment("seen", 1)?;
+    /// let size = store.get::<u32>("config/size")?.map_or(640, |found| found.value);
+    /// # let _ = (seen, size);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store::new(Arc::clone(&self.link) as Arc<dyn StoreDoor>)
+    }
+
+    /// A copy of the store's keys that begin with `prefix`, kept in this process and kept up to date: reading it costs
+    /// no way to the supervisor. Waits until the copy is whole. The same as [`Store::replica`].
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let worker = ganger_worker::Worker::connect()?;
+    /// let config = worker.control().replica("config/")?;
+    /// // … in a handler, as often as you like:
+    /// let size = config.get::<u32>("config/size")?.map_or(640, |found| found.value);
+    /// # let _ = size;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Limits; [`StoreError::Unanswered`], [`StoreError::Gone`].
+    pub fn replica(&self, prefix: &str) -> Result<Replica, StoreError> {
+        self.store().replica(prefix)
     }
 
     /// The requests in hand: started and not yet answered.

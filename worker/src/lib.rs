@@ -56,6 +56,7 @@ mod serve;
 // Reachable from outside only for simulators, through `internals`.
 #[allow(unreachable_pub)]
 mod session;
+mod store;
 pub mod testing;
 #[cfg(test)]
 mod tests;
@@ -66,8 +67,10 @@ pub use control::{Control, EmitError, InHand};
 pub use courier::Done;
 pub use ganger_protocol::{
     Address, Attachment, Attachments, Call, CallError, Caller, CodecError, Collected, Collecting, Counter,
-    DEFAULT_CALL_TIMEOUT, Failure, FailureKind, Gauge, Histogram, JobId, MAX_CALL_TIMEOUT, MetricError,
-    Metrics, Outgoing, PendingCall, RetryHint, StreamError, StreamReader, StreamWriter, stream,
+    DEFAULT_CALL_TIMEOUT, Entry, Expect, Failure, FailureKind, Gauge, Histogram, JobId, KeyChange, List,
+    Lock, MAX_CALL_TIMEOUT, MetricError, Metrics, NoChange, Outgoing, PendingCall, Replica, ReplicaError,
+    RetryHint, Revision, Store, StoreError, StreamError, StreamReader, StreamWriter, Versioned, Watch,
+    Watched, stream,
 };
 pub use listener::{Listener, ListenerError};
 pub use request::{Context, RawRequest, RawResponder, Request, Responder};

@@ -16,8 +16,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Body, Hatch, Inbox, Limits, Metrics, Page, Pool, Ready, Refusal, Time, read_into, ring, silence,
-    write_from,
+    Body, Hatch, Inbox, Limits, Metrics, Page, Pool, Ready, Refusal, StoreReplyHead, Time, read_into, ring,
+    silence, write_from,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{EventfdFlags, eventfd};
@@ -99,6 +99,8 @@ pub(crate) struct Link {
     bench: Condvar,
     /// Where the health check waits for its next run.
     pause: Condvar,
+    /// Where threads wait that have an operation on the store while as many as there may be are on their way.
+    pub(crate) store_room: Condvar,
 }
 
 impl Link {
@@ -131,6 +133,7 @@ impl Link {
             state,
             bench,
             pause: Condvar::new(),
+            store_room: Condvar::new(),
         })
     }
 
@@ -400,6 +403,8 @@ impl Link {
         }
         let given_up: Vec<_> = state.calls.leave_all().filter_map(Asked::give_up).collect();
         state.wakers.extend(given_up);
+        state.store.close();
+        self.store_room.notify_all();
         let _ = rustix::net::shutdown(&self.leash, Shutdown::Both);
         self.bench.notify_all();
         self.pause.notify_all();
@@ -445,9 +450,14 @@ impl Link {
     }
 
     fn pass_on(&self, state: &mut State, notice: Notice) {
-        if let Notice::CallAnswer(answer) = notice {
-            return Link::take_call_answer(state, answer);
-        }
+        let notice = match notice {
+            Notice::CallAnswer(answer) => return Link::take_call_answer(state, answer),
+            Notice::StoreReply(StoreReplyHead { id, reply }) => {
+                return self.take_store_reply(state, id, reply);
+            }
+            Notice::StoreChange(piece) => return Link::take_store_change(state, piece),
+            other => other,
+        };
         let (courier, callee) = match &state.phase {
             Phase::Serving(courier, callee) => (courier, Arc::clone(callee)),
             Phase::Preparing(_) => return keep_for_later(state, notice),
@@ -468,7 +478,7 @@ impl Link {
                     state.session.refuse_call(call.ticket, refusal);
                 }
             }
-            Notice::CallAnswer(_) => {}
+            Notice::CallAnswer(_) | Notice::StoreReply(_) | Notice::StoreChange(_) => {}
         }
     }
 
@@ -527,7 +537,7 @@ fn keep_for_later(state: &mut State, notice: Notice) {
         Notice::Event { .. } => state.missed_events += 1,
         Notice::Call(Called { ticket, .. }) => state.session.refuse_call(ticket, Refusal::QueueFull),
         Notice::Drain | Notice::HardKill => state.early.push(notice),
-        Notice::CallAnswer(_) => {}
+        Notice::CallAnswer(_) | Notice::StoreReply(_) | Notice::StoreChange(_) => {}
     }
 }
 

@@ -29,10 +29,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ganger_protocol::{
-    AnswerHead, Answered, Attachments, Body, Cancel, EventHead, Failure, FailureKind, Fetched, FrameError,
-    Half, Hatch, HatchError, HealthReport, Inbox, Kind, Limits, MAX_ATTACHMENTS, MAX_HEAD, MarkMoved,
-    Ordinal, Outbox, Packet, Page, Payload, Pool, PoolReader, PoolWriter, Ready, Registry, Reporter,
-    RequestHead, Taken, Time, ToWorker, encode,
+    AnswerHead, Answered, Attachments, Body, Cancel, CodecError, EventHead, Failure, FailureKind, Fetched,
+    FrameError, Half, Hatch, HatchError, HealthReport, Inbox, Kind, Limits, MAX_ATTACHMENTS, MAX_HEAD,
+    MarkMoved, Ordinal, Outbox, Packet, Page, Payload, Piece, Pool, PoolReader, PoolWriter, Ready, Registry,
+    Reporter, RequestHead, StoreOp, StoreReplyHead, Taken, Time, ToWorker, encode,
 };
 
 use crate::control::EmitError;
@@ -81,6 +81,10 @@ pub enum Notice {
     Call(Called),
     /// An answer to a call of this worker's.
     CallAnswer(CallAnswer),
+    /// The store has answered.
+    StoreReply(StoreReplyHead),
+    /// The store has told a piece of what is followed.
+    StoreChange(Piece),
 }
 
 /// How a request is answered.
@@ -250,6 +254,12 @@ impl Session {
                 ToWorker::CallAnswer(head, payload) => {
                     notices.push(Notice::CallAnswer(call_answer(&head, payload)?));
                 }
+                ToWorker::StoreReply(head, payload) => notices.push(store_reply(head, payload)?),
+                ToWorker::StoreChange(head, payload) => {
+                    let piece =
+                        Piece::decode(head, payload).map_err(|error| malformed(Kind::StoreChange, &error))?;
+                    notices.push(Notice::StoreChange(piece));
+                }
                 ToWorker::Hello(_) => return Err(not_allowed(Kind::SupervisorHello).into()),
             }
         }
@@ -366,6 +376,16 @@ impl Session {
         self.failure = failure;
         let report = HealthReport { failure: self.failure.clone() };
         self.outbox.frame(Kind::HealthReport, &report, Body::Copy(&[]));
+    }
+
+    /// Asks the store under a number that is not in use; false when the worker has left.
+    pub fn ask_store(&mut self, id: u64, op: &StoreOp<'_>) -> bool {
+        if self.ending == Ending::Left {
+            return false;
+        }
+        // The two fields of its head.
+        self.outbox.frame(Kind::StoreOp, &(id, op), Body::Share(op.payload()));
+        true
     }
 
     /// Says how many soft-kill hooks must be done before the worker may leave. To be called before any byte is
@@ -509,6 +529,16 @@ fn received(head: RequestHead<'_>, payload: Payload<'_>, names: &mut Names, now:
         payload: payload.into_vec(),
         attachments: Ok(Attachments::NONE),
     }
+}
+
+fn store_reply(head: StoreReplyHead, payload: Payload<'_>) -> Result<Notice, Violation> {
+    let StoreReplyHead { id, reply } = head;
+    let reply = reply.with_payload(payload).map_err(|error| malformed(Kind::StoreReply, &error))?;
+    Ok(Notice::StoreReply(StoreReplyHead { id, reply }))
+}
+
+fn malformed(kind: Kind, error: &CodecError) -> Violation {
+    FrameError::Malformed { kind, reason: error.to_string() }.into()
 }
 
 fn event(head: EventHead<'_>, payload: Payload<'_>) -> Notice {

@@ -29,6 +29,7 @@ impl Turn {
         while let Some(action) = self.scheduler.poll_action() {
             self.do_action(action);
         }
+        self.act_store();
         self.first.all_asked();
     }
 
@@ -146,6 +147,7 @@ impl Turn {
     /// Forgets a worker. A process that would not die is kept in mind, to be reaped if it does after all.
     fn bury(&mut self, worker: WorkerKey) {
         self.metrics.forget(worker);
+        self.counter.gone(self.now, worker);
         let Some(Worker { group, body, .. }) = self.workers.remove(worker) else { return };
         // One that was given up while its process was being started is dealt with when that comes back.
         let Some(body) = body else { return };

@@ -13,6 +13,7 @@ use ganger_protocol::Limits;
 use super::Subscriber;
 use crate::scheduler::Backlog;
 use crate::shared::QueueLimits;
+use crate::store::StoreLimits;
 use crate::{Resource, Rlimit};
 
 /// Bytes read from one worker in one turn; a worker with more to say is read again in the next.
@@ -76,6 +77,8 @@ pub(crate) struct DriverConfig {
     pub(crate) payloads: Limits,
     /// How much may be unsettled at a time.
     pub(crate) queue: QueueLimits,
+    /// How much the shared store takes.
+    pub(crate) store: StoreLimits,
     /// Who is told what happens, from the first event on.
     pub(crate) subscribers: Vec<Subscriber>,
     /// What SIGINT and SIGTERM do; `None` leaves them alone.
@@ -91,6 +94,7 @@ impl DriverConfig {
             groups,
             payloads: Limits::default(),
             queue: QueueLimits::default(),
+            store: StoreLimits::default(),
             subscribers: Vec::new(),
             on_signals: None,
             oom_events: None,

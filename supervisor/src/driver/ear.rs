@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Answer, Answered, Frame, FrameError, HealthReport, Kind, MAX_HEALTH_REASON, MetricsReport, Page, Ready,
-    Taken, Time, ToSupervisor, VERSION, WorkerHello, decode,
+    Answer, Answered, Frame, FrameError, HealthReport, Kind, MAX_HEALTH_REASON, MetricsReport, Page, Payload,
+    Ready, STORE_WINDOW, StoreOp, StoreOpHead, StoreRefusal, Taken, Time, ToSupervisor, VERSION, WorkerHello,
+    decode,
 };
 
 use super::bucket::Bucket;
 use super::config::{EVENT_BYTES_PER_SECOND, METRIC_BYTES_PER_SECOND, UNASKED_PER_SECOND};
 use crate::metrics::Judge;
 use crate::scheduler::{Input, Reply, WorkerKey};
+use crate::store::StoreLimits;
 
 /// What a worker has said so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,25 @@ pub enum Heard {
     },
     /// How its metrics have changed; the numbers are right.
     Metrics(MetricsReport),
+    /// An operation on the store.
+    StoreOp(Box<StoreRequest>),
+    /// An operation on the store that is not even looked at.
+    StoreRefused {
+        /// Its number.
+        id: u64,
+        /// Why.
+        refusal: StoreRefusal,
+    },
+}
+
+/// An operation on the store.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
+pub struct StoreRequest {
+    /// Its number, as the worker counts.
+    pub id: u64,
+    /// What is asked.
+    pub op: StoreOp<'static>,
 }
 
 /// The judge of what one worker says.
@@ -63,6 +84,10 @@ pub struct Ear {
     owed: u64,
     /// Requests with attachments that were sent and not taken.
     untaken: u64,
+    /// Operations on the store that are not answered yet.
+    open_ops: usize,
+    ops_per_second: u64,
+    ops: Bucket,
 }
 
 #[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
@@ -79,7 +104,16 @@ impl Ear {
             metrics: Judge::default(),
             owed: 0,
             untaken: 0,
+            open_ops: 0,
+            ops_per_second: StoreLimits::default().ops_per_second,
+            ops: Bucket::new(StoreLimits::default().ops_per_second, now),
         }
+    }
+
+    /// The same judge; of operations on the store it lets so many through a second.
+    #[must_use]
+    pub fn allowing(self, ops_per_second: u64, now: Time) -> Ear {
+        Ear { ops_per_second, ops: Bucket::new(ops_per_second, now), ..self }
     }
 
     /// A request was sent: one answer more may come.
@@ -90,6 +124,11 @@ impl Ear {
     /// A request with attachments was sent: it may be said once more that they are taken.
     pub fn expect_taken(&mut self) {
         self.untaken += 1;
+    }
+
+    /// Operations were answered, and the answers are on their way: as many more may be asked.
+    pub fn answered_ops(&mut self, count: usize) {
+        self.open_ops = self.open_ops.saturating_sub(count);
     }
 
     /// What a frame says.
@@ -124,6 +163,7 @@ impl Ear {
                 self.untaken = untaken.ok_or("it took attachments that it was not given")?;
                 Ok(Heard::Taken(taken))
             }
+            (Phase::Introduced, ToSupervisor::StoreOp(head, payload)) => self.store_op(head, payload, now),
             (Phase::Introduced, ToSupervisor::Goodbye) => {
                 self.phase = Phase::Left;
                 Ok(Heard::Input(Input::Goodbye(self.worker)))
@@ -194,6 +234,29 @@ impl Ear {
             return Err(format!("a reason of {length} bytes, over the limit of {MAX_HEALTH_REASON}"));
         }
         Ok(Heard::Input(Input::Health { worker: self.worker, failure: failure.map(Arc::from) }))
+    }
+
+    /// Whoever keeps to the window cannot flood; whoever is in it and too fast is refused, and lives.
+    fn store_op(&mut self, head: StoreOpHead<'_>, payload: Payload<'_>, now: Time) -> Result<Heard, String> {
+        let StoreOpHead { id, op } = head;
+        let op = op.with_payload(payload).map_err(|stray| stray.to_string())?.into_owned();
+        if matches!(op, StoreOp::Next { .. }) {
+            return Ok(Heard::StoreOp(Box::new(StoreRequest { id, op })));
+        }
+        self.open_ops += 1;
+        if self.open_ops > STORE_WINDOW {
+            return Err(format!("more than {STORE_WINDOW} operations on the store that are not answered"));
+        }
+        if self.is_too_often(now) {
+            let refusal = StoreRefusal::TooOften { per_second: self.ops_per_second };
+            return Ok(Heard::StoreRefused { id, refusal });
+        }
+        Ok(Heard::StoreOp(Box::new(StoreRequest { id, op })))
+    }
+
+    /// What is refused costs nothing.
+    fn is_too_often(&mut self, now: Time) -> bool {
+        self.ops.take(0, now).is_err() || self.ops.rest().is_some() || self.ops.take(1, now).is_err()
     }
 
     fn unasked(&mut self, kind: Kind, now: Time) -> Result<(), String> {

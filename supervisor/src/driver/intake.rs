@@ -34,6 +34,9 @@ impl Turn {
         if self.scheduler.poll_timeout().is_some_and(|due| due <= self.now) {
             self.scheduler.handle_timeout(self.now);
         }
+        if self.counter.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.counter.handle_timeout(self.now);
+        }
     }
 
     fn take_in_event(&mut self, happened: Happened) {
@@ -111,14 +114,14 @@ impl Turn {
 
     /// Reads what a worker says and hands it to the scheduler.
     fn read_link(&mut self, worker: WorkerKey) -> Result<LinkReading, Offence> {
-        let Turn { now, scheduler, workers, peer, metrics, .. } = self;
+        let Turn { now, scheduler, workers, peer, metrics, counter, .. } = self;
         let Some(record) = workers.worker_mut(worker) else { return Ok(LinkReading::Drained) };
         let name = record.name.clone();
         let seat = Seat { group: record.group, slot: record.slot };
         let Some(body) = &mut record.body else { return Ok(LinkReading::Drained) };
         let Some(link) = &mut body.link else { return Ok(LinkReading::Drained) };
         *peer = body.page.processor(End::Worker);
-        let mut emitted = Vec::new();
+        let (mut emitted, mut misuse) = (Vec::new(), None);
         let read = link.read(*now, |heard| match heard {
             Heard::Input(input) => scheduler.handle_input(*now, input),
             Heard::Taken(Taken { ordinal, epoch }) => {
@@ -127,9 +130,17 @@ impl Turn {
             }
             Heard::Emitted { name, payload } => emitted.push((name, payload)),
             Heard::Metrics(report) => metrics.hear(worker, seat, report),
+            Heard::StoreOp(request) => misuse = misuse.or(counter.asked(*now, worker, *request).err()),
+            Heard::StoreRefused { id, refusal } => counter.refused(worker, id, refusal),
         });
         for (event, payload) in emitted {
             self.publish(&Event::Custom { worker: name.clone(), name: event, payload });
+        }
+        if let Some(misuse) = misuse {
+            return Err(Offence {
+                reason: misuse.to_string(),
+                shown: String::from("an operation on the store"),
+            });
         }
         read
     }
@@ -207,6 +218,8 @@ impl Turn {
         if let Some(pidfd) = body.process.pidfd() {
             self.system.unwatch(pidfd.as_raw_fd());
         }
+        self.counter.gone(self.now, worker);
+        let Some(body) = self.workers.body_mut(worker) else { return };
         let was_killed = std::mem::replace(&mut body.life, Life::Ended) == Life::Killed;
         let (started, running) = body.read_page();
         let is_sigkill = status == ExitStatus::Signal(Signal::KILL.as_raw());

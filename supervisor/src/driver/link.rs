@@ -1,5 +1,6 @@
 //! The supervisor's end of one worker's link: what has come in, and what is on its way out.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -61,6 +62,10 @@ pub(super) struct Link {
     outbox: Outbox,
     ear: Ear,
     hatch: Option<Arc<Hatch>>,
+    /// Where in all that was ever to be written the answers to operations on the store end, as far as they are not.
+    answers: VecDeque<u64>,
+    /// Bytes that were ever written while answers were not.
+    written: u64,
     /// The pool, until the worker's Hello has come and it shows whether it takes part.
     offered: Option<Arc<Pool>>,
     /// Whether the peer has closed: then a short read is not the last.
@@ -81,6 +86,8 @@ impl Link {
             outbox: Outbox::new(),
             ear: Ear::new(worker, now),
             hatch: None,
+            answers: VecDeque::new(),
+            written: 0,
             offered: None,
             is_hung_up: false,
             is_broken: false,
@@ -100,6 +107,11 @@ impl Link {
         self.outbox.open(Arc::clone(&hatch));
         self.hatch = Some(hatch);
         self
+    }
+
+    /// The same link; of operations on the store so many are let through a second.
+    pub(super) fn allowing(self, ops_per_second: u64, now: Time) -> Link {
+        Link { ear: self.ear.allowing(ops_per_second, now), ..self }
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
@@ -143,13 +155,28 @@ impl Link {
         self.outbox.is_held_back()
     }
 
+    /// The frame that was appended last answers an operation on the store. It counts as open until it is written.
+    pub(super) fn answered_op(&mut self) {
+        self.answers.push_back(self.written + self.outbox.pending() as u64);
+    }
+
+    fn note_written(&mut self, bytes: usize) {
+        self.written += bytes as u64;
+        let out = self.answers.iter().take_while(|end| **end <= self.written).count();
+        self.answers.drain(..out);
+        self.ear.answered_ops(out);
+    }
+
     /// Writes what was appended, as far as the kernel takes it.
     pub(super) fn flush(&mut self) -> Flushed {
-        let socket = &self.socket;
+        let (socket, before) = (&self.socket, self.outbox.pending());
         if self.outbox.flush(|pieces| write_from(socket, pieces)).is_err() {
             // The worker is gone. What it still said is read to the end; what it was to be told is void.
             self.is_broken = true;
             self.outbox = Outbox::new();
+        }
+        if !self.answers.is_empty() {
+            self.note_written(before - self.outbox.pending());
         }
         if self.outbox.is_empty() { Flushed::Done } else { Flushed::Blocked }
     }

@@ -31,6 +31,7 @@ mod solitude;
 mod spawn;
 mod spawn_error;
 mod stdio;
+mod store;
 mod subscriber;
 mod turn;
 mod worker;
@@ -49,7 +50,7 @@ pub(crate) use self::config::{
 };
 pub(crate) use self::courier::Courier;
 #[cfg(feature = "internals")]
-pub use self::ear::{Ear, Heard};
+pub use self::ear::{Ear, Heard, StoreRequest};
 pub(crate) use self::executable::Executable;
 pub(crate) use self::spawn::Birth;
 pub(crate) use self::subscriber::Subscriber;
@@ -63,6 +64,7 @@ use self::signals::Signals;
 use self::solitude::Solitude;
 use self::spawn::{Blueprint, SpawnRequest};
 use self::stdio::occupy_stdio;
+use self::store::Counter;
 use self::turn::{BELL, SIGNALS, Settled, System};
 use self::worker::Workers;
 use crate::StartError;
@@ -163,6 +165,8 @@ fn start_threads(
         spin: Spin::new(),
         peer: None,
         solitude: Solitude::default(),
+        counter: Counter::new(config.store),
+        store_ops_per_second: config.store.ops_per_second,
     });
     start_courier(&shared)?;
     start_spawner(&shared, requests)?;

@@ -79,6 +79,7 @@ impl Turn {
                 let _ = reply.try_send(self.scheduler.explain(group));
             }
             Command::Subscribe(subscriber) => self.subscribers.push(subscriber),
+            Command::Store(order) => self.take_in_store_order(*order),
             Command::Born(birth) => self.take_in_birth(*birth),
         }
     }
@@ -185,9 +186,11 @@ impl Turn {
         let Newborn { process, socket, page, pool, bell, hatch, statm, stdout, stderr } = newborn;
         let hatch = Hatch::new(hatch);
         let pid = process.pid();
+        let link = Link::new(worker, socket, self.limits, self.now);
+        let link = link.offering(pool).opening(hatch).allowing(self.store_ops_per_second, self.now);
         let body = Body {
             process,
-            link: Some(Link::new(worker, socket, self.limits, self.now).offering(pool).opening(hatch)),
+            link: Some(link),
             page,
             bell,
             statm,
@@ -201,6 +204,7 @@ impl Turn {
         if let Some(record) = self.workers.worker_mut(worker) {
             record.body = Some(body);
         }
+        self.counter.born(worker);
         Ok(pid)
     }
 

@@ -29,6 +29,7 @@ use super::process::Process;
 use super::signals::Signals;
 use super::solitude::Solitude;
 use super::spawn::SpawnRequest;
+use super::store::Counter;
 use super::worker::{Attention, Source, Workers, token};
 use super::{StartFailure, Subscriber};
 use crate::event::Event;
@@ -90,6 +91,8 @@ pub(crate) struct Turn {
     /// The processor that the worker was on that was heard last.
     pub(super) peer: Option<u32>,
     pub(super) solitude: Solitude,
+    pub(super) counter: Counter,
+    pub(super) store_ops_per_second: u64,
 }
 
 /// What the turn has settled, told when it ends.
@@ -233,7 +236,8 @@ impl Turn {
 
     /// How long the wait may be; `None` is for ever.
     fn until(&self, wait: Wait) -> Option<Duration> {
-        let due = self.scheduler.poll_timeout().into_iter().chain(self.system.next_rested()).min();
+        let state_machines = [self.scheduler.poll_timeout(), self.counter.poll_timeout()];
+        let due = state_machines.into_iter().chain([self.system.next_rested()]).flatten().min();
         let due = match wait {
             Wait::Sleep => due,
             Wait::Until(deadline) => Some(due.map_or(deadline, |due| due.min(deadline))),

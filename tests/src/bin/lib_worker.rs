@@ -50,6 +50,7 @@ fn work(manners: &Manners) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(listener) = &manners.listener {
         accepts(&mut worker, listener)?;
     }
+    ganger_tests::store::register(&mut worker);
     worker.on_call(move |_: About, context| Ok(identity(&context.worker(), open_files)?));
     ganger_tests::freight::register(&mut worker);
     match &manners.start {

@@ -147,6 +147,7 @@ fn said_by_worker(message: &ToSupervisor<'_>) -> Vec<u8> {
         ToSupervisor::CallAnswer(head, _) => encode(head),
         ToSupervisor::Metrics(report) => encode(report),
         ToSupervisor::Health(report) => encode(report),
+        ToSupervisor::StoreOp(head, _) => encode(head),
         ToSupervisor::Busy | ToSupervisor::Goodbye => Ok(Vec::new()),
     };
     encoded.expect("a message encodes")
@@ -160,6 +161,8 @@ fn said_by_supervisor(message: &ToWorker<'_>) -> Vec<u8> {
         ToWorker::Event(head, _) => encode(head),
         ToWorker::Call(head, _) => encode(head),
         ToWorker::CallAnswer(head, _) => encode(head),
+        ToWorker::StoreReply(head, _) => encode(head),
+        ToWorker::StoreChange(head, _) => encode(head),
         ToWorker::Drain | ToWorker::HardKill => Ok(Vec::new()),
     };
     encoded.expect("a message encodes")

@@ -204,6 +204,7 @@ impl Rig {
                     scheduler.handle_input(*now, Input::Taken { worker, ordinal, epoch, started });
                 }
                 Heard::Emitted { .. } | Heard::Metrics(_) => {}
+                Heard::StoreOp(_) | Heard::StoreRefused { .. } => {}
             }
         }
         expect_modest(inbox, *received);

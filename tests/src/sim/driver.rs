@@ -300,10 +300,11 @@ impl World {
                 Input::Taken { worker, ordinal: taken.ordinal, epoch: taken.epoch, started }
             }
             ToSupervisor::Health(report) => Input::Health { worker, failure: report.failure.map(Into::into) },
-            // Calls have a world of their own, and metrics none.
+            // Calls and the store have worlds of their own, and metrics none.
             ToSupervisor::Event(..)
             | ToSupervisor::Call(..)
             | ToSupervisor::CallAnswer(..)
+            | ToSupervisor::StoreOp(..)
             | ToSupervisor::Metrics(_) => return Ok(()),
             ToSupervisor::Goodbye => {
                 self.procs[proc].told.said_goodbye = true;

@@ -223,6 +223,7 @@ impl World {
     fn heed(&mut self, proc: usize, notice: &Notice) {
         match notice {
             Notice::Event { .. } | Notice::Drain | Notice::Call(_) | Notice::CallAnswer(_) => {}
+            Notice::StoreReply(_) | Notice::StoreChange(_) => {}
             Notice::HardKill => {
                 if self.rng.bool() {
                     self.kernel_signal(proc, Signal::Kill);

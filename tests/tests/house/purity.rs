@@ -21,10 +21,10 @@ const STD: [&str; 14] = [
 ];
 
 /// The other crates that it may use.
-const CRATES: [&str; 2] = ["ganger_protocol", "fastrand"];
+const CRATES: [&str; 4] = ["bytes", "ganger_protocol", "fastrand", "thiserror"];
 
 /// What of its own crate it may use.
-const OWN: [&str; 2] = ["event", "scheduler"];
+const OWN: [&str; 3] = ["event", "scheduler", "store"];
 
 /// What the metrics' arithmetic may use.
 const OF_METRICS: [&str; 3] = ["health", "metrics", "scheduler"];
@@ -61,8 +61,11 @@ const PRIMITIVE: [&str; 11] =
 
 fn scheduler() -> impl Iterator<Item = Source> {
     let all = sources("supervisor/src/scheduler").into_iter().chain(sources("supervisor/src"));
-    let is_meant =
-        |path: &str| path.starts_with("supervisor/src/scheduler/") || path == "supervisor/src/event.rs";
+    let is_meant = |path: &str| {
+        path.starts_with("supervisor/src/scheduler/")
+            || path.starts_with("supervisor/src/store/")
+            || path == "supervisor/src/event.rs"
+    };
     all.filter(move |source| is_meant(&source.path) && !source.path.contains("/tests"))
 }
 

@@ -13,6 +13,7 @@ use crate::courier::Courier;
 use crate::pending::Pending;
 use crate::serve::ServeError;
 use crate::session::{Notice, Session};
+use crate::store::StoreDesk;
 use crate::testing::Faults;
 
 /// A hook that runs in the moment before a hard kill.
@@ -38,6 +39,8 @@ pub(crate) struct State {
     pub(crate) missed_events: u64,
     /// Calls of this worker's own.
     pub(crate) calls: Pending<Asked>,
+    /// What this worker has to do with the shared store.
+    pub(crate) store: StoreDesk,
     /// Tasks to be woken without the lock.
     pub(crate) wakers: Vec<Waker>,
     /// What came before `serve()` and waits for it.
@@ -128,6 +131,7 @@ impl State {
             default_capacity: 1,
             missed_events: 0,
             calls: Pending::default(),
+            store: StoreDesk::default(),
             wakers: Vec::new(),
             early: Vec::new(),
             has_account: false,
@@ -144,7 +148,7 @@ impl State {
     /// Whether what comes is to be read: in `serve()`, and before it while somebody waits for an answer.
     pub(crate) fn listens(&self) -> bool {
         match self.phase {
-            Phase::Preparing(_) => !self.calls.is_empty(),
+            Phase::Preparing(_) => !self.calls.is_empty() || self.store.listens(),
             Phase::Serving(..) => true,
             Phase::Over(_) => false,
         }

@@ -107,6 +107,7 @@ impl Pair {
                 ToSupervisor::Metrics(report) => Said::Metrics(report),
                 ToSupervisor::Health(report) => Said::Health(report.failure),
                 ToSupervisor::Taken(_) => panic!("nothing was attached"),
+                ToSupervisor::StoreOp(..) => panic!("nobody asks the store"),
                 ToSupervisor::Hello(_) => panic!("a session says no Hello"),
             });
         }

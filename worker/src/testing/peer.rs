@@ -251,5 +251,6 @@ fn said(message: ToSupervisor<'_>, hatch: &Hatch, fds: u8) -> Said {
         ToSupervisor::CallAnswer(head, payload) => Said::CallAnswer(head, payload.into_vec()),
         ToSupervisor::Metrics(report) => Said::Metrics(report),
         ToSupervisor::Health(report) => Said::Health(report),
+        ToSupervisor::StoreOp(..) => panic!("there is no store on the bench"),
     }
 }
