@@ -89,6 +89,9 @@ mod job;
 mod map;
 mod metrics;
 mod program;
+// As of the scheduler.
+#[cfg_attr(not(feature = "internals"), allow(unreachable_pub, dead_code))]
+mod relay;
 #[allow(clippy::disallowed_methods, reason = "a response knows when its job was made")]
 mod response;
 mod rlimit;
@@ -149,6 +152,11 @@ pub use supervisor::{SoftKill, Supervisor, Ticket};
 pub mod internals {
     pub use crate::driver::{Ear, Heard, StoreRequest};
     pub use crate::scheduler::*;
+
+    /// The relay of calls.
+    pub mod relay {
+        pub use crate::relay::*;
+    }
 
     /// The store's state machine.
     pub mod store {

@@ -88,7 +88,7 @@ use group::Group;
 use jobs::Jobs;
 use shutdown::Life;
 use slab::Slab;
-use timers::{TimerId, Timers};
+pub(crate) use timers::{TimerId, Timers};
 use worker::Worker;
 
 /// The kind of [`JobKey`].

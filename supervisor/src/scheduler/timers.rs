@@ -15,18 +15,18 @@ const NONE: u32 = u32::MAX;
 
 /// A set timer, or none. Its owner keeps it; [`Timers::set`] and [`Timers::clear`] change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TimerId(u32);
+pub(crate) struct TimerId(u32);
 
 impl TimerId {
-    pub(super) const UNSET: TimerId = TimerId(NONE);
+    pub(crate) const UNSET: TimerId = TimerId(NONE);
 
-    pub(super) fn is_set(self) -> bool {
+    pub(crate) fn is_set(self) -> bool {
         self != TimerId::UNSET
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Timers<K> {
+pub(crate) struct Timers<K> {
     entries: Vec<Entry<K>>,
     free: u32,
     len: usize,
@@ -65,19 +65,19 @@ struct Level {
 }
 
 impl<K: Copy> Timers<K> {
-    pub(super) fn new(now: Time) -> Timers<K> {
+    pub(crate) fn new(now: Time) -> Timers<K> {
         let level = Level { occupied: 0, heads: [NONE; SLOTS] };
         let now = now.nanos() >> TICK_BITS;
         Timers { entries: Vec::new(), free: NONE, len: 0, now, levels: [level; LEVELS], due: Vec::new() }
     }
 
     /// Timers that are set.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Sets the owner's timer to `at`, whatever it was before.
-    pub(super) fn set(&mut self, id: &mut TimerId, at: Time, key: K) {
+    pub(crate) fn set(&mut self, id: &mut TimerId, at: Time, key: K) {
         self.clear(id);
         if at == Time::NEVER {
             return;
@@ -91,7 +91,7 @@ impl<K: Copy> Timers<K> {
     }
 
     /// Clears the owner's timer.
-    pub(super) fn clear(&mut self, id: &mut TimerId) {
+    pub(crate) fn clear(&mut self, id: &mut TimerId) {
         let TimerId(index) = std::mem::replace(id, TimerId::UNSET);
         if index != NONE {
             self.unlink(index);
@@ -100,7 +100,7 @@ impl<K: Copy> Timers<K> {
     }
 
     /// When to look again; not later than the first timer is due.
-    pub(super) fn next(&self) -> Option<Time> {
+    pub(crate) fn next(&self) -> Option<Time> {
         if !self.due.is_empty() {
             return Some(Time::from_nanos(self.now << TICK_BITS));
         }
@@ -109,7 +109,7 @@ impl<K: Copy> Timers<K> {
     }
 
     /// Takes one timer that is due at `now`; its owner must forget the id.
-    pub(super) fn pop_due(&mut self, now: Time) -> Option<K> {
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<K> {
         let target = now.nanos() >> TICK_BITS;
         while self.due.is_empty() {
             match self.next_slot() {
