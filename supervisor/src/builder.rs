@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use ganger_protocol::{Limits, MAX_HEAD};
+use ganger_protocol::{Call, Failure, Limits, MAX_HEAD};
 
+use crate::calls::{CallContext, Registry};
 use crate::driver::{self, DriverConfig, GroupProgram, OnSignals, Subscriber};
 use crate::error::ConfigError;
 use crate::group::{check_members, in_range, unusable};
@@ -60,6 +61,8 @@ pub struct Builder {
     sample_every: Duration,
     handles_signals: bool,
     oom_events: Option<PathBuf>,
+    handlers: Registry,
+    call_threads: usize,
     settings: Settings,
 }
 
@@ -82,6 +85,8 @@ impl Builder {
             sample_every: Duration::from_millis(250),
             handles_signals: false,
             oom_events: None,
+            handlers: Registry::default(),
+            call_threads: 4,
             settings: Settings::default(),
         }
     }
@@ -311,6 +316,60 @@ impl Builder {
         self
     }
 
+    /// Answers the call `C` when somebody calls [`Address::Primary`](crate::Address::Primary), from the first worker on.
+    ///
+    /// Handlers run on a few threads of their own ([`call_threads`](Builder::call_threads)), never on the loop. A panic
+    /// in one becomes a failure of kind [`Panic`](crate::FailureKind::Panic). A handler that is to call in its turn has
+    /// [`CallContext::peers`]; one that owned the [`Supervisor`] would keep it from ever being dropped.
+    ///
+    /// ```no_run
+    /// # use ganger::{Call, Program, Supervisor};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct NextNumber;
+    /// # impl Call for NextNumber { const NAME: &'static str = "next-number"; type Reply = u64; }
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let numbers = AtomicU64::new(1);
+    /// let supervisor = Supervisor::builder(Program::beside("numberer"))
+    ///     .on_call(move |_: NextNumber, _cx| Ok(numbers.fetch_add(1, Relaxed)))
+    ///     .start()?;
+    /// # drop(supervisor);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// When the call has a handler already.
+    pub fn on_call<C, F>(mut self, handler: F) -> Builder
+    where
+        C: Call + 'static,
+        F: Fn(C, &CallContext) -> Result<C::Reply, Failure> + Send + Sync + 'static,
+    {
+        self.handlers.add(handler);
+        self
+    }
+
+    /// As [`on_call`](Builder::on_call), for a call whose argument and reply are bytes.
+    ///
+    /// # Panics
+    /// When the call has a handler already.
+    pub fn on_raw<F>(mut self, name: &str, handler: F) -> Builder
+    where
+        F: Fn(&[u8], &CallContext) -> Result<Vec<u8>, Failure> + Send + Sync + 'static,
+    {
+        self.handlers.add_raw(name, handler);
+        self
+    }
+
+    /// How many threads answer calls to this process at most, from 1 to 1,024. Default 4; each is started when it is
+    /// needed.
+    pub fn call_threads(mut self, threads: usize) -> Builder {
+        self.call_threads = threads;
+        self
+    }
+
     /// Takes over SIGINT and SIGTERM of the whole process: the first begins a soft kill, the second a hard kill.
     /// The supervisor never exits the process: wait with [`join`](Supervisor::join), then do it yourself. By
     /// default ganger touches no signal; leave this out to have a handler of your own call
@@ -380,6 +439,8 @@ impl Builder {
                 store: self.store,
                 on_signals: self.on_signals(),
                 oom_events: self.oom_events.clone(),
+                handlers: self.handlers.clone(),
+                call_threads: self.call_threads,
                 ..DriverConfig::new(programs)
             },
             scheduler: Config { sample_every: self.sample_every, ..Config::new(policies) },
@@ -411,6 +472,7 @@ impl Builder {
         in_range("queue_bytes", self.queue.bytes, 1, usize::MAX)?;
         in_range("payload_limit", self.payloads.payload, 1, MAX_PAYLOAD)?;
         in_range("event_limit", self.payloads.event, 1, MAX_PAYLOAD)?;
+        in_range("call_threads", self.call_threads, 1, 1024)?;
         in_range("event_backlog", self.settings.event_backlog, 1, 1 << 24)?;
         for (knob, value, most) in self.store.ranges() {
             in_range(knob, value, 1, most)?;

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 
-use ganger_protocol::{StoreOp, StoreReply, StoreSink};
+use ganger_protocol::{CallReply, Parcel, StoreOp, StoreReply, StoreSink};
 
-use crate::driver::{Birth, Subscriber};
+use crate::driver::{Birth, CallTicket, Subscriber};
 use crate::metrics::Figures;
+use crate::relay::CallCounts;
 use crate::rollout::{HeldProgram, Teller};
 use crate::scheduler::{Backlog, Edition, Explanation, GroupIndex, RolloutTerms, Snapshot, Standstill};
 use crate::slot::JobSlot;
@@ -98,6 +99,17 @@ pub(crate) enum Command {
     Subscribe(Subscriber),
     /// Something about the shared store.
     Store(Box<StoreOrder>),
+    /// Relay a call; what comes of it is awaited there.
+    Call(Box<Parcel>, CallTicket),
+    /// From a thread that handles calls: the answer to one.
+    Served {
+        /// The call's number.
+        number: u64,
+        /// The answer.
+        reply: CallReply,
+    },
+    /// Count the calls between processes.
+    CountCalls(Sender<CallCounts>),
     /// From the spawner: the answer to a request for a process.
     Born(Box<Birth>),
 }

@@ -73,6 +73,8 @@
 compile_error!("ganger runs on Linux (kernel 5.4 or newer) only: it stands on pidfds, memfds and SCM_RIGHTS");
 
 mod builder;
+#[allow(clippy::disallowed_methods, reason = "callers wait by the clock, and handlers run on threads")]
+mod calls;
 mod command;
 #[allow(clippy::disallowed_methods, reason = "callers wait, by the clock")]
 mod completions;
@@ -113,13 +115,15 @@ mod supervisor;
 mod testing;
 
 pub use ganger_protocol::{
-    Attachment, Attachments, Call, CodecError, Counter, Entry, Expect, Failure, FailureKind, Gauge,
-    Histogram, JobId, KeyChange, List, Lock, MetricError, NoChange, Replica, ReplicaError, RetryHint,
+    Address, Attachment, Attachments, Call, CallError, Caller, CodecError, Collected, Collecting, Counter,
+    DEFAULT_CALL_TIMEOUT, Entry, Expect, Failure, FailureKind, Gauge, Histogram, JobId, KeyChange, List,
+    Lock, MAX_CALL_TIMEOUT, MetricError, NoChange, Outgoing, PendingCall, Replica, ReplicaError, RetryHint,
     Revision, Store, StoreError, StreamError, StreamReader, StreamWriter, Versioned, Watch, Watched, decode,
     encode, stream,
 };
 
 pub use builder::Builder;
+pub use calls::{CallContext, Peers};
 pub use completions::{Completions, Results};
 pub use error::{
     CommandError, ConfigError, EnqueueError, JobError, MapError, OnlineError, RolloutError, StartError,
@@ -132,6 +136,7 @@ pub use job::{Job, Raw, Work};
 pub use map::{Map, MapResult, MapUnordered};
 pub use metrics::Metrics;
 pub use program::Program;
+pub use relay::CallCounts;
 pub use response::{JobResult, Response};
 pub use rlimit::{Resource, Rlimit};
 pub use rollout::{Rollout, RolloutTicket};

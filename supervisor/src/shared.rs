@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use ganger_protocol::Time;
 use parking_lot::Mutex;
 
+use crate::calls::{Desk, shutting_down};
 use crate::command::Command;
 use crate::driver::{Courier, Turn};
 use crate::metrics::Figures;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     bell: mio::Waker,
     pub(crate) admission: Admission,
     pub(crate) courier: Courier,
+    pub(crate) desk: Desk,
     pub(crate) online: OnlineLatch,
     pub(crate) stopped: StopLatch,
     pub(crate) loan: Loan,
@@ -48,7 +50,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(bell: mio::Waker, admission: Admission, courier: Courier) -> Shared {
+    pub(crate) fn new(bell: mio::Waker, admission: Admission, courier: Courier, desk: Desk) -> Shared {
         let (inbox, arrivals) = unbounded();
         Shared {
             inbox,
@@ -57,6 +59,7 @@ impl Shared {
             bell,
             admission,
             courier,
+            desk,
             online: OnlineLatch::default(),
             stopped: StopLatch::default(),
             loan: Loan::default(),
@@ -219,6 +222,11 @@ impl Shared {
         for command in self.arrivals.try_iter() {
             match command {
                 Command::Enqueue(slot) => self.refuse(&slot),
+                Command::Call(_, ticket) => {
+                    if let Some(waker) = ticket.fill(shutting_down()) {
+                        self.rouse(Wake::Task(waker));
+                    }
+                }
                 // Replies' senders are dropped, which says it; unborn processes end with their record.
                 Command::Cancel(_)
                 | Command::Resize { .. }
@@ -234,6 +242,8 @@ impl Shared {
                 | Command::Explain { .. }
                 | Command::Subscribe(_)
                 | Command::Store(_)
+                | Command::Served { .. }
+                | Command::CountCalls(_)
                 | Command::Born(_) => {}
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Sender, bounded};
-use ganger_protocol::{JobId, MAX_HEAD, Store, StoreDoor};
+use ganger_protocol::{Address, Call, Failure, JobId, MAX_HEAD, Outgoing, Store, StoreDoor};
 use serde::Serialize;
 
 use crate::builder::index_of;
@@ -21,8 +21,8 @@ use crate::metrics::Figures;
 use crate::scheduler::{Edition, Explanation, GroupIndex, Standstill};
 use crate::shared::{Online, Shared};
 use crate::{
-    Builder, CommandError, Completions, EnqueueError, Events, Group, Handle, Health, Job, Metrics,
-    OnlineError, Raw, RolloutError, Work,
+    Builder, CallContext, CallCounts, CommandError, Completions, EnqueueError, Events, Group, Handle, Health,
+    Job, Metrics, OnlineError, Peers, Raw, RolloutError, Work,
 };
 
 mod shutdown;
@@ -331,6 +331,71 @@ impl Supervisor {
     /// [`CommandError::TooLarge`], [`CommandError::Stopped`].
     pub fn broadcast_raw(&self, name: &str, bytes: impl Into<Bytes>) -> Result<usize, CommandError> {
         self.send_event(None, name, bytes.into())
+    }
+
+    /// Calls another process: one worker, or all of a group; this process, too. The call is encoded here and made when it
+    /// is waited for, sent, awaited or collected; it waits 5 s unless [`timeout`](Outgoing::timeout) says otherwise.
+    ///
+    /// A call is no job: it is neither queued nor retried, it is answered beside the target's jobs, on a thread of its
+    /// own there, also while all its handlers are busy, and it is gone when the target is. The handlers are those that
+    /// answer jobs. A worker can be called from its first `ready` or `busy` until it is told to leave.
+    ///
+    /// ```no_run
+    /// # use ganger::{Call, Program, Supervisor};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct CacheSize;
+    /// # impl Call for CacheSize { const NAME: &'static str = "cache-size"; type Reply = u64; }
+    /// use std::time::Duration;
+    /// use ganger::Address;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let supervisor = Supervisor::builder(Program::beside("cache")).start()?;
+    /// let one = supervisor.call(Address::worker("default-0"), &CacheSize).wait()?;
+    /// let all = supervisor.call(Address::all(), &CacheSize).timeout(Duration::from_secs(1)).collect()?;
+    /// println!("{one} of {}", all.replies().map(|(_, size)| size).sum::<u64>());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn call<C: Call>(&self, to: impl Into<Address>, call: &C) -> Outgoing<C::Reply> {
+        self.peers().call(to, call)
+    }
+
+    /// Calls another process as [`call`](Supervisor::call) does, with bytes for bytes.
+    pub fn call_raw(
+        &self,
+        to: impl Into<Address>,
+        name: impl Into<Cow<'static, str>>,
+        data: impl Into<Vec<u8>>,
+    ) -> Outgoing<Vec<u8>> {
+        self.peers().call_raw(to, name, data)
+    }
+
+    /// What calls are made with, to be owned by a handler or a thread.
+    #[must_use]
+    pub fn peers(&self) -> Peers {
+        Peers::new(Arc::clone(self.shared()))
+    }
+
+    /// Answers the call `C` from now on when somebody calls [`Address::Primary`]. See [`Builder::on_call`], which
+    /// does so from the first worker on. When the supervisor has stopped, the handler is dropped.
+    ///
+    /// # Panics
+    /// When the call has a handler already.
+    pub fn on_call<C, F>(&self, handler: F)
+    where
+        C: Call + 'static,
+        F: Fn(C, &CallContext) -> Result<C::Reply, Failure> + Send + Sync + 'static,
+    {
+        self.shared().desk.register(|registry| registry.add(handler));
+    }
+
+    /// How many calls between processes are on their way, and how many answers were dropped so far.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`].
+    pub fn call_counts(&self) -> Result<CallCounts, CommandError> {
+        Ok(self.ask(Command::CountCalls)?)
     }
 
     /// Subscribes to what happens from now on. To miss nothing from the first worker on, use

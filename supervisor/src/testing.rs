@@ -5,6 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use ganger_protocol::JobId;
 
+use crate::calls::{Desk, Registry};
 use crate::command::Command;
 use crate::driver::Courier;
 use crate::scheduler::{AttemptInfo, GroupIndex, Outcome, Started};
@@ -19,7 +20,12 @@ use crate::{Supervisor, encode};
 pub(crate) fn shared(limits: QueueLimits) -> Arc<Shared> {
     let poll = mio::Poll::new().expect("a poll");
     let bell = mio::Waker::new(poll.registry(), mio::Token(0)).expect("a bell");
-    Arc::new(Shared::new(bell, Admission::new(1, limits, 1 << 20), Courier::new()))
+    Arc::new(Shared::new(
+        bell,
+        Admission::new(1, limits, 1 << 20),
+        Courier::new(),
+        Desk::new(Registry::default(), 4),
+    ))
 }
 
 /// A slot with default terms.

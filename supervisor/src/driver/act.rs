@@ -13,6 +13,7 @@ use super::process::Process;
 use super::spawn::SpawnRequest;
 use super::turn::{Turn, WRITTEN_OFF};
 use super::worker::{Attention, Body, Life, Worker};
+use crate::relay::Input as Relayed;
 use crate::scheduler::{Action, GroupIndex, Input, JobKey, Outcome, WorkerKey};
 use crate::slot::{JobSlot, Stage};
 
@@ -30,6 +31,7 @@ impl Turn {
             self.do_action(action);
         }
         self.act_store();
+        self.act_for_relay();
         self.first.all_asked();
     }
 
@@ -58,7 +60,10 @@ impl Turn {
             Action::TakeBack(worker) => self.take_back(worker),
             Action::ReadPage(worker) => self.read_page(worker),
             Action::Sample(worker) => self.sample(worker),
-            Action::Drain(worker) => self.say(worker, Kind::Drain, &()),
+            Action::Drain(worker) => {
+                self.tell_relay(Relayed::Leaving(worker));
+                self.say(worker, Kind::Drain, &());
+            }
             Action::WarnHardKill(worker) => self.say(worker, Kind::HardKill, &()),
             Action::Terminate(worker) => {
                 if let Some(body) = self.workers.body_mut(worker) {
@@ -78,6 +83,7 @@ impl Turn {
     fn spawn(&mut self, request: SpawnRequest) {
         self.first.asked();
         let (key, group, slot) = (request.worker, request.group, request.slot);
+        self.tell_relay(Relayed::Born { worker: key, name: Arc::clone(&request.name), group });
         self.workers.add(Worker { key, name: Arc::clone(&request.name), group, slot, body: None });
         // The spawner ends after the loop: it takes every request.
         let _ = self.spawner.send(request);
@@ -148,6 +154,7 @@ impl Turn {
     fn bury(&mut self, worker: WorkerKey) {
         self.metrics.forget(worker);
         self.counter.gone(self.now, worker);
+        self.tell_relay(Relayed::Gone(worker));
         let Some(Worker { group, body, .. }) = self.workers.remove(worker) else { return };
         // One that was given up while its process was being started is dealt with when that comes back.
         let Some(body) = body else { return };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ganger_protocol::Limits;
 
 use super::Subscriber;
+use crate::calls::Registry;
 use crate::scheduler::Backlog;
 use crate::shared::QueueLimits;
 use crate::store::StoreLimits;
@@ -69,6 +70,21 @@ pub(super) const COMMANDS_PER_TURN: usize = 16 * 1024;
 /// How long a process that was killed without anybody waiting for it has to end before it is left to the system.
 pub(super) const REAP_GRACE: Duration = Duration::from_millis(100);
 
+/// Calls a worker may make a second, and a tenth of that at once; one that makes more is read no faster than that.
+pub(super) const CALLS_PER_SECOND: u64 = 50_000;
+
+/// A worker may have so many calls in flight.
+pub(super) const CALLS_IN_FLIGHT: u32 = 256;
+
+/// Bytes that may wait for a worker before its calls are read no further.
+pub(super) const OUTBOX_CALLS: usize = 64 << 20;
+
+/// Bytes that may wait for a worker before it is told that its calls were too many, instead of their answers.
+pub(super) const OUTBOX_ANSWERS: usize = 512 << 20;
+
+/// How long a worker's calls are left unread when it does not read their answers.
+pub(super) const UNREAD_PAUSE: Duration = Duration::from_millis(1);
+
 /// What the driver is told once, at the start.
 pub(crate) struct DriverConfig {
     /// The groups' programs, in the order of the scheduler's groups.
@@ -79,6 +95,10 @@ pub(crate) struct DriverConfig {
     pub(crate) queue: QueueLimits,
     /// How much the shared store takes.
     pub(crate) store: StoreLimits,
+    /// Who answers calls to this process.
+    pub(crate) handlers: Registry,
+    /// How many threads do so.
+    pub(crate) call_threads: usize,
     /// Who is told what happens, from the first event on.
     pub(crate) subscribers: Vec<Subscriber>,
     /// What SIGINT and SIGTERM do; `None` leaves them alone.
@@ -95,6 +115,8 @@ impl DriverConfig {
             payloads: Limits::default(),
             queue: QueueLimits::default(),
             store: StoreLimits::default(),
+            handlers: Registry::default(),
+            call_threads: 4,
             subscribers: Vec::new(),
             on_signals: None,
             oom_events: None,

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Answer, Answered, Frame, FrameError, HealthReport, Kind, MAX_HEALTH_REASON, MetricsReport, Page, Payload,
-    Ready, STORE_WINDOW, StoreOp, StoreOpHead, StoreRefusal, Taken, Time, ToSupervisor, VERSION, WorkerHello,
+    Address, Answer, Answered, CallAnswered, CallReply, Frame, FrameError, HealthReport, Kind,
+    MAX_CALL_TIMEOUT, MAX_HEALTH_REASON, MetricsReport, Page, Payload, Ready, STORE_WINDOW, StoreOp,
+    StoreOpHead, StoreRefusal, Taken, Time, ToSupervisor, VERSION, WorkerCall, WorkerCallAnswer, WorkerHello,
     decode,
 };
 
 use super::bucket::Bucket;
-use super::config::{EVENT_BYTES_PER_SECOND, METRIC_BYTES_PER_SECOND, UNASKED_PER_SECOND};
+use super::config::{
+    CALLS_IN_FLIGHT, CALLS_PER_SECOND, EVENT_BYTES_PER_SECOND, METRIC_BYTES_PER_SECOND, UNASKED_PER_SECOND,
+};
 use crate::metrics::Judge;
 use crate::scheduler::{Input, Reply, WorkerKey};
 use crate::store::StoreLimits;
@@ -40,6 +43,28 @@ pub enum Heard {
     Input(Input),
     /// It has the attachments of a request, which makes sense together with its page only.
     Taken(Taken),
+    /// The scheduler's business, and it says that the worker can be called.
+    Readiness(Input),
+    /// A call of the worker's own.
+    Call {
+        /// The worker's number for it.
+        call: u64,
+        /// Whom it calls.
+        to: Address,
+        /// The call's name.
+        name: Arc<str>,
+        /// The argument.
+        payload: Vec<u8>,
+        /// How long it waits.
+        timeout: Duration,
+    },
+    /// The answer to a call.
+    CallAnswer {
+        /// The supervisor's number for it.
+        number: u64,
+        /// The answer.
+        reply: CallReply,
+    },
     /// An event of the worker's own.
     Emitted {
         /// Its name.
@@ -88,6 +113,14 @@ pub struct Ear {
     open_ops: usize,
     ops_per_second: u64,
     ops: Bucket,
+    /// As of requests, of calls.
+    owed_calls: u64,
+    /// Its own calls.
+    calls: Bucket,
+    /// How many of them have not got their last answer.
+    calls_in_flight: u32,
+    /// The number of the last of them.
+    last_call: Option<u64>,
 }
 
 #[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
@@ -107,6 +140,10 @@ impl Ear {
             open_ops: 0,
             ops_per_second: StoreLimits::default().ops_per_second,
             ops: Bucket::new(StoreLimits::default().ops_per_second, now),
+            owed_calls: 0,
+            calls: Bucket::new(CALLS_PER_SECOND, now),
+            calls_in_flight: 0,
+            last_call: None,
         }
     }
 
@@ -131,6 +168,16 @@ impl Ear {
         self.open_ops = self.open_ops.saturating_sub(count);
     }
 
+    /// The worker was called: one answer more may come.
+    pub fn expect_call_answer(&mut self) {
+        self.owed_calls += 1;
+    }
+
+    /// A call of the worker's own has got its last answer.
+    pub fn call_is_over(&mut self) {
+        self.calls_in_flight = self.calls_in_flight.saturating_sub(1);
+    }
+
     /// What a frame says.
     ///
     /// # Errors
@@ -145,7 +192,7 @@ impl Ear {
             (Phase::Introduced, ToSupervisor::Ready(ready)) => self.ready(ready, now),
             (Phase::Introduced, ToSupervisor::Busy) => {
                 self.unasked(kind, now)?;
-                Ok(Heard::Input(Input::Busy(self.worker)))
+                Ok(Heard::Readiness(Input::Busy(self.worker)))
             }
             (Phase::Introduced, ToSupervisor::Answer(answer)) => self.answer(answer, now),
             (Phase::Introduced, ToSupervisor::Event(head, payload)) => {
@@ -168,8 +215,9 @@ impl Ear {
                 self.phase = Phase::Left;
                 Ok(Heard::Input(Input::Goodbye(self.worker)))
             }
-            (Phase::Introduced, ToSupervisor::Call(..) | ToSupervisor::CallAnswer(..)) => {
-                Err(format!("{kind:?}, which is not relayed yet"))
+            (Phase::Introduced, ToSupervisor::Call(head, payload)) => self.call(head, payload, now),
+            (Phase::Introduced, ToSupervisor::CallAnswer(head, payload)) => {
+                self.call_answer(head, payload, now)
             }
             (Phase::Left, _) => Err(format!("{kind:?} after its Goodbye")),
         }
@@ -189,7 +237,7 @@ impl Ear {
         if !(1..=Page::SLOTS as u32).contains(&capacity) {
             return Err(format!("a capacity of {capacity}, not from 1 to {}", Page::SLOTS));
         }
-        Ok(Heard::Input(Input::Ready { worker: self.worker, capacity, wants_hard_kill }))
+        Ok(Heard::Readiness(Input::Ready { worker: self.worker, capacity, wants_hard_kill }))
     }
 
     fn answer(&mut self, answer: Answer<'_>, now: Time) -> Result<Heard, String> {
@@ -212,10 +260,48 @@ impl Ear {
         Ok(Heard::Input(Input::Answer { worker: self.worker, ordinal, epoch, ran, reply }))
     }
 
+    /// Calls beyond the quota are slowed down and no flood: how many there can be is bounded by those in flight.
+    fn call(&mut self, head: WorkerCall<'_>, payload: Payload<'_>, now: Time) -> Result<Heard, String> {
+        let WorkerCall { call, to, timeout_nanos, name } = head;
+        if self.last_call.is_some_and(|last| call <= last) {
+            return Err(format!("a call numbered {call}, which is not above the one before"));
+        }
+        if self.calls_in_flight >= CALLS_IN_FLIGHT {
+            return Err(format!("more than {CALLS_IN_FLIGHT} calls in flight"));
+        }
+        let _ = self.calls.take(1, now);
+        self.last_call = Some(call);
+        self.calls_in_flight += 1;
+        let timeout = Duration::from_nanos(timeout_nanos).min(MAX_CALL_TIMEOUT);
+        Ok(Heard::Call { call, to, name: name.into(), payload: payload.into_vec(), timeout })
+    }
+
+    fn call_answer(
+        &mut self,
+        head: WorkerCallAnswer,
+        payload: Payload<'_>,
+        now: Time,
+    ) -> Result<Heard, String> {
+        match self.owed_calls.checked_sub(1) {
+            Some(owed) => self.owed_calls = owed,
+            None => self.unasked(Kind::WorkerCallAnswer, now)?,
+        }
+        let reply = match head.answered {
+            CallAnswered::Data => CallReply::Data(payload.into_vec()),
+            CallAnswered::Failed => {
+                CallReply::Failed(decode(&payload.into_vec()).map_err(|error| format!("a failure: {error}"))?)
+            }
+            CallAnswered::Refused(refusal) if payload.is_empty() => CallReply::Refused(refusal),
+            CallAnswered::Refused(_) => return Err(format!("{} bytes behind a refusal", payload.len())),
+        };
+        Ok(Heard::CallAnswer { number: head.call, reply })
+    }
+
     /// Until when nothing more is to be read, if the worker has said more than its quota.
     #[must_use]
     pub fn rest(&self) -> Option<Time> {
-        self.unasked.rest().max(self.event_bytes.rest()).max(self.metric_bytes.rest())
+        let quotas = [&self.unasked, &self.event_bytes, &self.metric_bytes, &self.calls];
+        quotas.into_iter().filter_map(Bucket::rest).max()
     }
 
     fn metrics(&mut self, report: MetricsReport, bytes: usize, now: Time) -> Result<Heard, String> {

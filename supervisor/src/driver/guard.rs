@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::turn::Turn;
 use super::worker::Workers;
+use crate::relay::{Action, Input};
 use crate::scheduler::{Outcome, Started};
 use crate::shared::Shared;
 
@@ -53,6 +54,7 @@ impl Drop for Guard {
         shared.online.stopped();
         shared.stopped.loop_ended();
         shared.courier.end();
+        shared.desk.close();
     }
 }
 
@@ -69,17 +71,27 @@ fn kill_all(turn: &mut Turn) {
 
 /// Settles the jobs that the scheduler still had, and those in the inbox.
 fn settle_all(turn: &mut Turn) {
-    let Turn { shared, scheduler, settled, .. } = turn;
+    let Turn { now, shared, scheduler, relay, settled, .. } = turn;
     let left = catch_unwind(AssertUnwindSafe(|| scheduler.abandon()));
     for slot in left.unwrap_or_default() {
         shared.admission.release(1, slot.charge());
         // Nobody knows any more how far it came.
         settled.wakes.extend(slot.settle(Outcome::ShuttingDown { started: Started::Yes, worker: None }));
     }
+    let closed = catch_unwind(AssertUnwindSafe(|| relay.handle_input(*now, Input::Close)));
+    while let Some(action) = relay.poll_action() {
+        if let Action::Settle { ticket, answers } = action {
+            settled.calls.push((ticket, answers));
+        }
+    }
+    if closed.is_err() {
+        log::error!(target: "ganger", "calls may end by their deadlines only");
+    }
     shared.end();
     for wake in settled.wakes.drain(..) {
         shared.rouse(wake);
     }
+    turn.wake_callers();
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::turn::{BELL, Happened, SIGNALS, Turn, WRITTEN_OFF};
 use super::worker::{Attention, Body, Life, Source, of_token, token};
 use crate::event::Event;
 use crate::metrics::Seat;
+use crate::relay::{Input as Relayed, Origin, Request, Target};
 use crate::scheduler::{Exit, ExitStatus, Input, WorkerKey};
 
 impl Turn {
@@ -36,6 +37,9 @@ impl Turn {
         }
         if self.counter.poll_timeout().is_some_and(|due| due <= self.now) {
             self.counter.handle_timeout(self.now);
+        }
+        if self.relay.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.relay.handle_timeout(self.now);
         }
     }
 
@@ -114,7 +118,7 @@ impl Turn {
 
     /// Reads what a worker says and hands it to the scheduler.
     fn read_link(&mut self, worker: WorkerKey) -> Result<LinkReading, Offence> {
-        let Turn { now, scheduler, workers, peer, metrics, counter, .. } = self;
+        let Turn { now, scheduler, relay, workers, peer, metrics, counter, .. } = self;
         let Some(record) = workers.worker_mut(worker) else { return Ok(LinkReading::Drained) };
         let name = record.name.clone();
         let seat = Seat { group: record.group, slot: record.slot };
@@ -127,6 +131,17 @@ impl Turn {
             Heard::Taken(Taken { ordinal, epoch }) => {
                 let started = body.page.mark().started;
                 scheduler.handle_input(*now, Input::Taken { worker, ordinal, epoch, started });
+            }
+            Heard::Readiness(input) => {
+                relay.handle_input(*now, Relayed::Up(worker));
+                scheduler.handle_input(*now, input);
+            }
+            Heard::Call { call, to, name, payload, timeout } => {
+                let (from, payload) = (Origin::Worker { worker, call }, payload.into());
+                relay.handle_input(*now, Relayed::Call(Request { from, to, name, payload, timeout }));
+            }
+            Heard::CallAnswer { number, reply } => {
+                relay.handle_input(*now, Relayed::Answer { by: Target::Worker(worker), number, reply });
             }
             Heard::Emitted { name, payload } => emitted.push((name, payload)),
             Heard::Metrics(report) => metrics.hear(worker, seat, report),
@@ -151,6 +166,7 @@ impl Turn {
         if let Some(link) = body.link.take() {
             self.system.unwatch(link.raw_fd());
             self.scheduler.handle_input(self.now, Input::LinkEnded(worker));
+            self.tell_relay(Relayed::Gone(worker));
         }
     }
 

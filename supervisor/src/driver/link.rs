@@ -12,7 +12,7 @@ use ganger_protocol::{
 };
 use serde::Serialize;
 
-use super::config::{OFFENCE_SHOWN, READ_BUDGET};
+use super::config::{OFFENCE_SHOWN, OUTBOX_CALLS, READ_BUDGET, UNREAD_PAUSE};
 use super::ear::{Ear, Heard};
 use crate::scheduler::{Input, Reply, WorkerKey};
 use crate::slot::Descriptors;
@@ -133,8 +133,10 @@ impl Link {
         if self.is_broken {
             return;
         }
-        if kind == Kind::Request {
-            self.ear.expect_answer();
+        match kind {
+            Kind::Request => self.ear.expect_answer(),
+            Kind::SupervisorCall => self.ear.expect_call_answer(),
+            _ => {}
         }
         self.outbox.frame(kind, head, body);
     }
@@ -165,6 +167,11 @@ impl Link {
         let out = self.answers.iter().take_while(|end| **end <= self.written).count();
         self.answers.drain(..out);
         self.ear.answered_ops(out);
+    }
+
+    /// The last answer to a call of the worker's was appended.
+    pub(super) fn call_is_over(&mut self) {
+        self.ear.call_is_over();
     }
 
     /// Writes what was appended, as far as the kernel takes it.
@@ -257,6 +264,9 @@ impl Link {
                     }
                     if let Some(until) = ear.rest() {
                         return Ok(Hearing::Resting(until));
+                    }
+                    if kind == Kind::WorkerCall && outbox.pending() > OUTBOX_CALLS {
+                        return Ok(Hearing::Resting(now + UNREAD_PAUSE));
                     }
                 }
                 Err(error) => {

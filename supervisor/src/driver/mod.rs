@@ -24,6 +24,7 @@ mod oom;
 mod orders;
 mod output;
 mod process;
+mod relay;
 mod restrain;
 mod sample;
 mod signals;
@@ -52,6 +53,7 @@ pub(crate) use self::courier::Courier;
 #[cfg(feature = "internals")]
 pub use self::ear::{Ear, Heard, StoreRequest};
 pub(crate) use self::executable::Executable;
+pub(crate) use self::relay::CallTicket;
 pub(crate) use self::spawn::Birth;
 pub(crate) use self::subscriber::Subscriber;
 pub(crate) use self::turn::Turn;
@@ -68,7 +70,9 @@ use self::store::Counter;
 use self::turn::{BELL, SIGNALS, Settled, System};
 use self::worker::Workers;
 use crate::StartError;
+use crate::calls::Desk;
 use crate::metrics::Ledger;
+use crate::relay::{Relay, RelayConfig};
 use crate::scheduler::{Config, GroupIndex, Scheduler};
 use crate::shared::{Admission, Shared};
 
@@ -132,7 +136,8 @@ fn start_threads(
     drop(plugs);
     let oom = config.oom_events.take().map_or_else(OomCounter::of_system, OomCounter::of_file);
     let admission = Admission::new(config.groups.len(), config.queue, config.payloads.payload);
-    let shared = Arc::new(Shared::new(bell, admission, Courier::new()));
+    let desk = Desk::new(std::mem::take(&mut config.handlers), config.call_threads);
+    let shared = Arc::new(Shared::new(bell, admission, Courier::new(), desk));
     let limits = config.payloads;
     let blueprints: Vec<Blueprint> = std::mem::take(&mut config.groups)
         .into_iter()
@@ -141,10 +146,12 @@ fn start_threads(
         .collect();
     let (spawner, requests) = unbounded();
     let now = Time::now();
+    let relay = RelayConfig::new(scheduler.groups.iter().map(|group| Arc::clone(&group.name)).collect());
     let guard = Guard::new(Turn {
         now,
         shared: shared.clone(),
         scheduler: Scheduler::new(scheduler, fastrand::u64(..), now),
+        relay: Relay::new(relay, now),
         workers: Workers::default(),
         system: system_files,
         spawner,

@@ -17,6 +17,7 @@ use super::spawn_error::temporary;
 use super::turn::{System, Turn};
 use super::worker::{Attention, Body, Life, Source, token};
 use crate::command::Command;
+use crate::relay::Input as Relayed;
 use crate::scheduler::{Backlog, GroupIndex, Input, SpawnFailure, Standstill, WorkerKey};
 use crate::slot::JobSlot;
 
@@ -77,6 +78,11 @@ impl Turn {
             }
             Command::Explain { group, reply } => {
                 let _ = reply.try_send(self.scheduler.explain(group));
+            }
+            Command::Call(parcel, ticket) => self.take_in_call(*parcel, ticket),
+            Command::Served { number, reply } => self.take_in_served(number, reply),
+            Command::CountCalls(reply) => {
+                let _ = reply.try_send(self.call_counts());
             }
             Command::Subscribe(subscriber) => self.subscribers.push(subscriber),
             Command::Store(order) => self.take_in_store_order(*order),
@@ -171,6 +177,7 @@ impl Turn {
     }
 
     fn miscarry(&mut self, worker: WorkerKey, error: SpawnFailure) {
+        self.tell_relay(Relayed::Gone(worker));
         let record = self.workers.remove(worker);
         match (&error, record) {
             (SpawnFailure::Permanent(reason), Some(record)) => {

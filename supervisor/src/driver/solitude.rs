@@ -90,7 +90,7 @@ impl Turn {
 
     /// Whether there is at most one job, so that a loan may go on.
     pub(crate) fn is_lonely(&self) -> bool {
-        self.known_jobs <= 1 && !self.is_stopped && self.system.unfinished.is_empty()
+        self.known_jobs <= 1 && !self.is_stopped && self.system.unfinished.is_empty() && self.relay.is_idle()
     }
 
     /// A turn; false when it could not be done, after which there may be no other, whoever gets hold of it then.

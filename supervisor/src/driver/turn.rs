@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use ganger_protocol::{End, Limits, Spin, Time, processor};
+use ganger_protocol::{Answers, End, Limits, Spin, Time, processor};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
@@ -26,6 +26,7 @@ use super::first::FirstSpawns;
 use super::link::Flushed;
 use super::oom::OomCounter;
 use super::process::Process;
+use super::relay::CallTicket;
 use super::signals::Signals;
 use super::solitude::Solitude;
 use super::spawn::SpawnRequest;
@@ -34,6 +35,7 @@ use super::worker::{Attention, Source, Workers, token};
 use super::{StartFailure, Subscriber};
 use crate::event::Event;
 use crate::metrics::{Figures, Ledger};
+use crate::relay::Relay;
 use crate::scheduler::{Backlog, GroupIndex, Scheduler, Snapshot, WorkerKey};
 use crate::shared::Shared;
 use crate::slot::{JobSlot, Wake};
@@ -64,6 +66,7 @@ pub(crate) struct Turn {
     pub(super) now: Time,
     pub(super) shared: Arc<Shared>,
     pub(super) scheduler: Scheduler<JobSlot>,
+    pub(super) relay: Relay<CallTicket>,
     pub(super) workers: Workers,
     pub(super) system: System,
     pub(super) spawner: Sender<SpawnRequest>,
@@ -101,6 +104,7 @@ pub(super) struct Settled {
     pub(super) jobs: usize,
     pub(super) bytes: usize,
     pub(super) wakes: Vec<Wake>,
+    pub(super) calls: Vec<(CallTicket, Answers)>,
 }
 
 /// The system's poll, and what it said.
@@ -236,7 +240,8 @@ impl Turn {
 
     /// How long the wait may be; `None` is for ever.
     fn until(&self, wait: Wait) -> Option<Duration> {
-        let state_machines = [self.scheduler.poll_timeout(), self.counter.poll_timeout()];
+        let state_machines =
+            [self.scheduler.poll_timeout(), self.relay.poll_timeout(), self.counter.poll_timeout()];
         let due = state_machines.into_iter().chain([self.system.next_rested()]).flatten().min();
         let due = match wait {
             Wait::Sleep => due,
@@ -293,7 +298,7 @@ impl Turn {
     }
 
     fn wake(&mut self) {
-        let Settled { jobs, bytes, wakes } = &mut self.settled;
+        let Settled { jobs, bytes, wakes, .. } = &mut self.settled;
         self.solitude.note(*jobs, self.known_jobs, wakes);
         if *jobs > 0 {
             self.shared.admission.release(std::mem::take(jobs), std::mem::take(bytes));
@@ -301,6 +306,7 @@ impl Turn {
         for wake in wakes.drain(..) {
             self.shared.rouse(wake);
         }
+        self.wake_callers();
     }
 
     /// Tells the subscribers, the latches and the log.

@@ -195,7 +195,8 @@ impl Rig {
         expect_modest(inbox, *received);
         while let Some(frame) = inbox.next_frame().map_err(|error| error.to_string())? {
             match ear.hear(frame, *now)? {
-                Heard::Input(input) => {
+                Heard::Call { .. } | Heard::CallAnswer { .. } => {}
+                Heard::Input(input) | Heard::Readiness(input) => {
                     note_said(said, &input);
                     scheduler.handle_input(*now, input);
                 }
