@@ -99,6 +99,10 @@ pub enum Awaited {
     Drain,
     /// It will be killed.
     HardKill,
+    /// It is called.
+    Call,
+    /// A call of its own is answered.
+    CallAnswer,
 }
 
 impl Awaited {
@@ -109,6 +113,8 @@ impl Awaited {
             Awaited::Cancel => Kind::Cancel,
             Awaited::Drain => Kind::Drain,
             Awaited::HardKill => Kind::HardKill,
+            Awaited::Call => Kind::SupervisorCall,
+            Awaited::CallAnswer => Kind::SupervisorCallAnswer,
         }
     }
 }

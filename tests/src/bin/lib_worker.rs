@@ -1,5 +1,6 @@
 //! A worker with the worker library, that can be asked to do all sorts of things to itself.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
@@ -17,7 +18,8 @@ use ganger_tests::calls::{
     Seen, Spin, Start, Stop, Taken, Try,
 };
 use ganger_tests::harness::{Arrival, arrive};
-use ganger_worker::{Call, Context, Control, Failure, ListenerError, Request, Worker};
+use ganger_tests::peers::{Ask, AskAll, AskAndDie, Complaint, Pester, WhoCalls};
+use ganger_worker::{Call, CallError, Context, Control, Failure, ListenerError, Outgoing, Request, Worker};
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,6 +53,7 @@ fn work(manners: &Manners) -> Result<(), Box<dyn std::error::Error>> {
         accepts(&mut worker, listener)?;
     }
     ganger_tests::store::register(&mut worker);
+    errands(&mut worker);
     worker.on_call(move |_: About, context| Ok(identity(&context.worker(), open_files)?));
     ganger_tests::freight::register(&mut worker);
     match &manners.start {
@@ -287,6 +290,40 @@ fn accepts(worker: &mut Worker, taken: &Taken) -> Result<(), ListenerError> {
 
 fn tcp(listener: TcpListener) -> Box<dyn Fn() -> io::Result<Box<dyn Write>> + Send + Sync> {
     Box::new(move || Ok(Box::new(listener.accept()?.0)))
+}
+
+/// Calls to other processes.
+fn errands(worker: &mut Worker) {
+    worker.on_call(|ask: Ask, context| Ok(outgoing(context, &ask).wait().map_err(Complaint::from)));
+    worker.on_call(|AskAll(ask), context| {
+        let collected = outgoing(context, &ask).collect().map_err(Complaint::from);
+        Ok(collected.map(|collected| {
+            let told = |(name, answer): (Arc<str>, Result<Vec<u8>, CallError>)| {
+                (name.to_string(), answer.map_err(Complaint::from))
+            };
+            collected.answers.into_iter().map(told).collect()
+        }))
+    });
+    worker.on_call(|Pester { ask, times }, context| {
+        let sent: Vec<_> = (0..times).map(|_| outgoing(context, &ask).send()).collect();
+        let mut ends = BTreeMap::new();
+        for call in sent {
+            let end = call.wait().map_or_else(|error| Complaint::from(error).kind, |_| String::from("Ok"));
+            *ends.entry(end).or_insert(0) += 1;
+        }
+        Ok(ends)
+    });
+    worker.on_call(|_: WhoCalls, context| Ok(format!("{:?}", context.caller())));
+    worker.on_call(|AskAndDie { ask, gate }, context| {
+        let _forgotten = outgoing(context, &ask).send();
+        wait_at(&gate, &in_hand(context))?;
+        Ok(())
+    });
+}
+
+fn outgoing(context: &Context, ask: &Ask) -> Outgoing<Vec<u8>> {
+    let call = context.worker().call_raw(ask.to.clone(), ask.name.clone(), ask.payload.clone());
+    call.timeout(ask.timeout)
 }
 
 fn identity(control: &Control, open_files: Option<u64>) -> io::Result<Identity> {
