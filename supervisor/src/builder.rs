@@ -11,6 +11,7 @@ use crossbeam_channel::bounded;
 use ganger_protocol::{Call, Failure, Limits, MAX_HEAD};
 
 use crate::calls::{CallContext, Registry};
+use crate::checks::CheckTimes;
 use crate::driver::{self, DriverConfig, GroupProgram, OnSignals, Subscriber};
 use crate::error::ConfigError;
 use crate::group::{check_members, in_range, unusable};
@@ -309,6 +310,13 @@ impl Builder {
         self
     }
 
+    /// How long each [health check](Supervisor::on_health) of this process rests between two runs, and how long a run may
+    /// take before it counts as failed. Default 5 s each.
+    pub fn health_every(mut self, rest: Duration, patience: Duration) -> Builder {
+        self.settings.checks = CheckTimes { rest, patience };
+        self
+    }
+
     /// How long a job may wait before [`health`](Supervisor::health) calls its queue stuck, if none of its group was
     /// answered in the last ten seconds either. Default 30 s.
     pub fn stuck_after(mut self, age: Duration) -> Builder {
@@ -477,6 +485,8 @@ impl Builder {
         for (knob, value, most) in self.store.ranges() {
             in_range(knob, value, 1, most)?;
         }
+        let CheckTimes { rest, patience } = self.settings.checks;
+        in_range("health_every", rest.min(patience), Duration::from_millis(1), Duration::MAX)?;
         in_range("sample_every", self.sample_every, Duration::from_millis(1), Duration::from_secs(3600))
     }
 }

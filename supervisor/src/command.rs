@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 use ganger_protocol::{CallReply, Parcel, StoreOp, StoreReply, StoreSink};
 
 use crate::driver::{Birth, CallTicket, Subscriber};
+use crate::event::Event;
 use crate::metrics::Figures;
 use crate::relay::CallCounts;
 use crate::rollout::{HeldProgram, Teller};
@@ -88,6 +89,8 @@ pub(crate) enum Command {
     Snapshot(Sender<Snapshot>),
     /// Show everything, the metrics included.
     Figures(Sender<Box<(Snapshot, Figures)>>),
+    /// Tell the subscribers.
+    Publish(Event),
     /// Show how a worker would be picked now.
     Explain {
         /// For a job of this group.

@@ -61,6 +61,18 @@ pub enum Event {
         /// The worker's name.
         worker: Arc<str>,
     },
+    /// A health check of the supervisor's own process fails, or fails for another reason.
+    CheckFailed {
+        /// The check's name.
+        check: Arc<str>,
+        /// What it says.
+        reason: Arc<str>,
+    },
+    /// A health check of the supervisor's own process succeeds again.
+    CheckPassed {
+        /// The check's name.
+        check: Arc<str>,
+    },
     /// The supervisor is ending a worker against its will.
     WorkerKilled {
         /// The worker's name.

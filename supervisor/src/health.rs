@@ -101,6 +101,13 @@ pub enum Problem {
         /// How long the oldest has waited.
         oldest: Duration,
     },
+    /// A health check of the supervisor's own process fails.
+    Check {
+        /// Its name.
+        check: Arc<str>,
+        /// What it says.
+        reason: Arc<str>,
+    },
     /// The supervisor has stopped.
     Stopped,
 }
@@ -125,6 +132,7 @@ impl fmt::Display for Problem {
                 "the queue of group {group} is stuck: {queued} jobs wait, the oldest for {oldest:.1?}, and none was \
                  answered in the last ten seconds"
             ),
+            Problem::Check { check, reason } => write!(f, "health check {check} fails: {reason}"),
             Problem::Stopped => f.write_str("the supervisor has stopped"),
         }
     }
@@ -162,6 +170,12 @@ impl Health {
             }
         }
         Health { phase, problems, groups, workers }
+    }
+
+    /// The same, with more problems.
+    pub(crate) fn with(mut self, more: Vec<Problem>) -> Health {
+        self.problems.extend(more);
+        self
     }
 
     /// Of a supervisor that is no more, with what it was like at its end.

@@ -75,6 +75,8 @@ compile_error!("ganger runs on Linux (kernel 5.4 or newer) only: it stands on pi
 mod builder;
 #[allow(clippy::disallowed_methods, reason = "callers wait by the clock, and handlers run on threads")]
 mod calls;
+#[allow(clippy::disallowed_methods, reason = "a check has a thread and a clock")]
+mod checks;
 mod command;
 #[allow(clippy::disallowed_methods, reason = "callers wait, by the clock")]
 mod completions;

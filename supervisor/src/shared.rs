@@ -12,6 +12,7 @@ use ganger_protocol::Time;
 use parking_lot::Mutex;
 
 use crate::calls::{Desk, shutting_down};
+use crate::checks::Checks;
 use crate::command::Command;
 use crate::driver::{Courier, Turn};
 use crate::metrics::Figures;
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) online: OnlineLatch,
     pub(crate) stopped: StopLatch,
     pub(crate) loan: Loan,
+    pub(crate) checks: Checks,
     /// How things were when the loop ended.
     pub(crate) last: Mutex<Option<Box<(Snapshot, Figures)>>>,
 }
@@ -63,6 +65,7 @@ impl Shared {
             online: OnlineLatch::default(),
             stopped: StopLatch::default(),
             loan: Loan::default(),
+            checks: Checks::default(),
             last: Mutex::default(),
         }
     }
@@ -239,6 +242,7 @@ impl Shared {
                 | Command::Broadcast { .. }
                 | Command::Snapshot(_)
                 | Command::Figures(_)
+                | Command::Publish(_)
                 | Command::Explain { .. }
                 | Command::Subscribe(_)
                 | Command::Store(_)

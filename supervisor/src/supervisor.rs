@@ -11,6 +11,7 @@ use ganger_protocol::{Address, Call, Failure, JobId, MAX_HEAD, Outgoing, Store, 
 use serde::Serialize;
 
 use crate::builder::index_of;
+use crate::checks::{CheckTimes, Checks};
 use crate::command::Command;
 use crate::door::LoopDoor;
 use crate::driver::Subscriber;
@@ -18,7 +19,7 @@ use crate::error::HEAD_LIMIT;
 use crate::group::MAX_WORKERS;
 use crate::map::Map;
 use crate::metrics::Figures;
-use crate::scheduler::{Edition, Explanation, GroupIndex, Standstill};
+use crate::scheduler::{Edition, Explanation, GroupIndex, Snapshot, Standstill};
 use crate::shared::{Online, Shared};
 use crate::{
     Builder, CallContext, CallCounts, CommandError, Completions, EnqueueError, Events, Group, Handle, Health,
@@ -83,6 +84,7 @@ pub(crate) struct Settings {
     pub(crate) event_limit: usize,
     pub(crate) soft_kill_deadline: Duration,
     pub(crate) stuck_after: Duration,
+    pub(crate) checks: CheckTimes,
 }
 
 impl Default for Settings {
@@ -92,6 +94,7 @@ impl Default for Settings {
             event_limit: 1 << 20,
             soft_kill_deadline: Duration::from_secs(30),
             stuck_after: Duration::from_secs(30),
+            checks: CheckTimes::default(),
         }
     }
 }
@@ -202,9 +205,41 @@ impl Supervisor {
     #[must_use]
     pub fn health(&self) -> Health {
         match self.ask(Command::Snapshot) {
-            Ok(snapshot) => Health::of(snapshot, self.inner.settings.stuck_after),
+            Ok(snapshot) => self.judged(snapshot),
             Err(Gone) => Health::stopped(),
         }
+    }
+
+    /// Begins a health check of this process, by a name of its own: it says why something is not as it should be, if it is
+    /// not. While it fails [`health`](Supervisor::health) does, and an event tells when that changes.
+    ///
+    /// It runs on a thread of its own, at once and then every 5 s, or as [`Builder::health_every`] says, until the
+    /// supervisor has stopped. A run that panics, or does not return in time, is a failure too. At most 64 checks.
+    ///
+    /// ```no_run
+    /// # use ganger::{Program, Supervisor};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let supervisor = Supervisor::builder(Program::beside("resizer")).start()?;
+    /// supervisor.on_health("spool", || match std::fs::metadata("/var/spool/pictures") {
+    ///     Ok(_) => Ok(()),
+    ///     Err(error) => Err(error.to_string()),
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CommandError::Check`], [`CommandError::Stopped`].
+    pub fn on_health<F>(&self, name: impl Into<Arc<str>>, check: F) -> Result<(), CommandError>
+    where
+        F: Fn() -> Result<(), String> + Send + 'static,
+    {
+        Checks::add(self.shared(), name.into(), self.inner.settings.checks, check)
+    }
+
+    fn judged(&self, snapshot: Snapshot) -> Health {
+        let Settings { stuck_after, checks, .. } = &self.inner.settings;
+        Health::of(snapshot, *stuck_after).with(self.shared().checks.problems(checks.patience))
     }
 
     /// Where metrics of this process are declared, and those of all processes are read.
@@ -215,9 +250,8 @@ impl Supervisor {
 
     /// Health and figures; when the loop has ended, as they were then.
     pub(crate) fn figures(&self) -> (Health, Figures) {
-        let stuck_after = self.inner.settings.stuck_after;
         match self.ask(Command::Figures) {
-            Ok(both) => (Health::of(both.0, stuck_after), both.1),
+            Ok(both) => (self.judged(both.0), both.1),
             Err(Gone) => match self.shared().last.lock().clone() {
                 Some(both) => (Health::ended(both.0), both.1),
                 None => (Health::stopped(), Figures::default()),

@@ -155,6 +155,10 @@ pub struct Emit {
     pub count: u32,
 }
 
+/// Counts so much in the worker's metrics: `counted_total` by it, `counted_size` once, `counted_last` to it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Count(pub u32);
+
 /// Says busy; says ready when it is let in at the gate. Answers before that.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pause {
@@ -250,6 +254,7 @@ calls! {
     Print "print" -> ();
     Flood "flood" -> ();
     Emit "emit" -> ();
+    Count "count" -> ();
     Pause "pause" -> ();
     Stop "stop" -> ();
     Leave "leave" -> u32;
@@ -281,6 +286,9 @@ pub struct Manners {
     pub hard_kill: Option<PathBuf>,
     /// What it is told by the event "tell", it adds as a line to the file.
     pub told: Option<PathBuf>,
+    /// Its health check fails as long as there is a file of this name with the worker's own name behind it, for the
+    /// reason that is in it; when that is "hang" it hangs instead.
+    pub sick: Option<PathBuf>,
     /// MiB that it holds from the start on, by its place in the group.
     pub holds_mib: Vec<usize>,
     /// The listener that it takes.

@@ -68,6 +68,13 @@ pub enum Step {
         /// How many bytes each.
         bytes: usize,
     },
+    /// Writes these bytes so often.
+    Repeat {
+        /// How often.
+        count: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
     /// Prints so many bytes without a newline to standard error.
     Print(usize),
     /// Sends itself a signal.

@@ -45,6 +45,7 @@ impl Drop for Guard {
         let Some(mut turn) = self.shared.loan.hold().take() else { return };
         let shared = &self.shared;
         shared.admission.close();
+        shared.checks.close();
         // Whoever asks for them later finds no loop.
         *shared.last.lock() = catch_unwind(AssertUnwindSafe(|| Box::new(turn.figures()))).ok();
         kill_all(&mut turn);

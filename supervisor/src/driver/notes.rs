@@ -25,6 +25,10 @@ pub(super) fn of_event(event: &Event) -> Option<(Level, String)> {
             (Level::Warn, format!("worker {worker} is not healthy: {reason}"))
         }
         Event::WorkerHealthy { worker } => (Level::Info, format!("worker {worker} is healthy again")),
+        Event::CheckFailed { check, reason } => {
+            (Level::Warn, format!("health check {check} fails: {reason}"))
+        }
+        Event::CheckPassed { check } => (Level::Info, format!("health check {check} succeeds again")),
         Event::WorkerKilled { worker, cause } => {
             (level_of(Some(cause), Level::Warn), format!("worker {worker} is killed: {cause}"))
         }

@@ -73,6 +73,7 @@ impl Turn {
             Command::Snapshot(reply) => {
                 let _ = reply.try_send(self.scheduler.snapshot());
             }
+            Command::Publish(event) => self.publish(&event),
             Command::Figures(reply) => {
                 let _ = reply.try_send(Box::new(self.figures()));
             }

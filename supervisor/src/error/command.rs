@@ -48,6 +48,14 @@ pub enum CommandError {
     /// The value cannot be encoded.
     #[error("the event cannot be sent: {0}")]
     Encode(#[from] CodecError),
+    /// A health check that was not begun.
+    #[error("health check {check:?} was not begun: {reason}")]
+    Check {
+        /// Its name.
+        check: Arc<str>,
+        /// Why not.
+        reason: String,
+    },
     /// The supervisor has stopped.
     #[error("the supervisor has stopped")]
     Stopped,

@@ -10,10 +10,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use ganger_tests::arg::{explain_if_asked, unpack};
 use ganger_tests::calls::{
-    About, Accept, Acknowledge, Add, Cooperate, Death, Die, Echo, Emit, EmptyHanded, End, Fail, Flood,
+    About, Accept, Acknowledge, Add, Cooperate, Count, Death, Die, Echo, Emit, EmptyHanded, End, Fail, Flood,
     Forget, Hold, Identity, Inspect, Later, Leave, Manners, Misread, OneTooMany, Panic, Pause, Print, Record,
     Seen, Spin, Start, Stop, Taken, Try,
 };
@@ -121,9 +122,26 @@ fn prepare(manners: &Manners, worker: &mut Worker) {
     if let Some(file) = manners.hard_kill.clone() {
         worker.on_hard_kill(move || add_line(&file, "hard kill").expect("a line"));
     }
+    if let Some(file) = &manners.sick {
+        let file = file.with_extension(worker.control().name());
+        worker
+            .health_every(Duration::from_millis(5), Duration::from_millis(50))
+            .on_health(move || feels(&file));
+    }
     if let Some(file) = manners.told.clone() {
         worker.on_event("tell", move |text: String| add_line(&file, &text).expect("a line"));
     }
+}
+
+/// Well, when there is no such file.
+fn feels(file: &Path) -> Result<(), String> {
+    while let Ok(reason) = std::fs::read_to_string(file) {
+        if reason != "hang" {
+            return Err(reason);
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Memory that is really there: every page of it is written to.
@@ -252,6 +270,14 @@ fn reports(worker: &mut Worker) {
     });
     worker.on_call(|emit: Emit, context| {
         (0..emit.count).try_for_each(|number| context.worker().emit(&emit.name, &number))?;
+        Ok(())
+    });
+    worker.on_call(|Count(number), context| {
+        let metrics = context.worker().metrics();
+        metrics.counter("counted_total", "What was counted")?.add(u64::from(number));
+        let sizes = metrics.clone().label("unit", "a \"quoted\"\nunit");
+        sizes.histogram("counted_size", "How much at a time", &[1.0, 10.0])?.observe(f64::from(number));
+        metrics.gauge("counted_last", "What was counted last")?.set(f64::from(number));
         Ok(())
     });
     worker.on_call(|leave: Leave, _| Ok(leave_behind(&leave)?));

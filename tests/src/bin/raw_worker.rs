@@ -134,6 +134,7 @@ impl Life {
             }
             Step::AnswerWith { announced, posted, to } => self.answer_with(*announced, *posted, *to),
             Step::Events { count, bytes } => self.emit(*count, *bytes),
+            Step::Repeat { count, bytes } => (0..*count).for_each(|_| self.write(bytes)),
             Step::Print(bytes) => io::stderr().write_all(&vec![b'x'; *bytes]).expect("printed"),
             Step::Signal(signal) => kill_process(getpid(), signal_of(*signal)).expect("sent"),
             Step::Exit(code) => std::process::exit(*code),
