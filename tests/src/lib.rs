@@ -15,6 +15,7 @@ pub mod fuzz;
 pub mod harness;
 pub mod madpeers;
 pub mod mutation;
+pub mod passing;
 pub mod peers;
 pub mod raw;
 pub mod restarts;

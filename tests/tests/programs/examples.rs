@@ -47,6 +47,27 @@ fn hello() {
     });
 }
 
+/// J13: a file goes through a worker and back, and neither process holds more than a little of it.
+#[test]
+fn stream() {
+    patiently().run(|| {
+        let scratch = Scratch::new();
+        let (file, packed) = (scratch.path().join("large"), scratch.path().join("large.gz"));
+        let bytes: Vec<u8> = (0..48u32 << 20).map(|at| (at.wrapping_mul(at) >> 13) as u8).collect();
+        std::fs::write(&file, &bytes).expect("written");
+        let text = run(example("stream").arg(&file).args(["--level", "1"]));
+        assert!(text.contains(&format!("{} bytes compressed to ", bytes.len())), "{text}");
+        assert!(text.contains("expanded again: the same bytes"), "{text}");
+        let last = text.lines().last().expect("the memory");
+        let mib: Vec<u64> = last.split(' ').filter_map(|word| word.parse().ok()).collect();
+        assert!(mib.len() == 2 && mib.iter().all(|mib| (1..32).contains(mib)), "{text}");
+        assert!(packed.metadata().expect("there").len() > 1000, "{text}");
+
+        let text = run(example("stream").args(["--sample", "8"]));
+        assert!(text.contains("expanded again: the same bytes"), "{text}");
+    });
+}
+
 /// Two binaries, and a tour of what they can do.
 #[test]
 fn greeter() {

@@ -2,6 +2,7 @@
 
 mod fuzzing;
 mod kit;
+mod passing;
 mod restarting;
 mod sweeping;
 mod unimpressed;
