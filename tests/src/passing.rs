@@ -88,7 +88,7 @@ pub fn run(setting: Setting) -> Outcome {
         .restart(tireless())
         .poison(PoisonPolicy { deaths: u8::MAX, losses: u8::MAX });
     let supervisor = online(builder);
-    let (here, there) = (open_descriptors(), open_there(&supervisor));
+    let (here, there) = (open_descriptors(), open_there(&supervisor, setting.workers));
     let (done, killed) = (AtomicBool::new(false), AtomicU64::new(0));
     let begin = Instant::now();
     let mut outcome = thread::scope(|scope| {
@@ -102,7 +102,7 @@ pub fn run(setting: Setting) -> Outcome {
     });
     outcome.took = begin.elapsed();
     outcome.killed = killed.into_inner();
-    outcome.left_there = at_rest(|| open_there(&supervisor).saturating_sub(there));
+    outcome.left_there = at_rest(|| open_there(&supervisor, setting.workers).saturating_sub(there));
     outcome.left_here = at_rest(|| open_descriptors().saturating_sub(here));
     supervisor.soft_kill().wait();
     outcome
@@ -160,8 +160,7 @@ fn number_of(fd: &OwnedFd) -> u64 {
 }
 
 /// How many descriptors the workers have open together: as many as the one that has most, each.
-fn open_there(supervisor: &Supervisor) -> usize {
-    let workers = supervisor.health().workers.len();
+fn open_there(supervisor: &Supervisor, workers: usize) -> usize {
     let counts = (0..workers * 4).map(|_| supervisor.enqueue(CountOpen).expect("accepted"));
     let handles: Vec<_> = counts.collect();
     let most = handles.into_iter().map(|handle| handle.wait().expect("counted").data).max();
