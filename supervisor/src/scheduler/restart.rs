@@ -339,7 +339,7 @@ impl<T: Ticket> Scheduler<T> {
     }
 
     /// Heals a group for which no probe would ever come: because it has its places back, or because it was made
-    /// smaller and wants only workers that are well.
+    /// smaller, or waits for commands to revive, and all that it has otherwise are workers that are well.
     fn heal_if_complete(&mut self, index: GroupIndex, target: u32) {
         let group = &self.groups[usize::from(index.0)];
         let has_places = |degraded: &Degraded| degraded.cure == Cure::Places && !group.is_out_of_places();
@@ -350,7 +350,8 @@ impl<T: Ticket> Scheduler<T> {
         let is_filled =
             |place: &Place| place.occupant.and_then(|key| self.workers.get(key)).is_some_and(is_well);
         let places = group.slots.get(..target as usize).unwrap_or_default();
-        if group.degraded.is_some() && !places.is_empty() && places.iter().all(is_filled) {
+        let is_settled = |place: &Place| place.awaits_revival().is_some() || is_filled(place);
+        if group.degraded.is_some() && places.iter().any(is_filled) && places.iter().all(is_settled) {
             self.heal(index);
         }
     }

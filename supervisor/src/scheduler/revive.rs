@@ -63,7 +63,10 @@ impl<T: Ticket> Scheduler<T> {
 
     /// A group that grows wants its new places filled, also those whose workers are on their way out.
     pub(super) fn call_back(&mut self, index: GroupIndex, from: u32) {
-        let slots = self.groups[usize::from(index.0)].slots.len() as u32;
+        let slots = match self.config.groups[usize::from(index.0)].revive {
+            Revive::Always => from,
+            Revive::ByCommand => self.groups[usize::from(index.0)].slots.len() as u32,
+        };
         for slot in from..slots {
             if self.standstill(index, slot) == Standstill::Down {
                 self.revive(index, slot);

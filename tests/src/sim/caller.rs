@@ -43,6 +43,7 @@ pub(crate) enum Command {
     Cancel { job: usize },
     Resize { group: usize, workers: u32 },
     ShutdownWorker { proc: usize, grace: Duration },
+    Revive { group: usize, slot: u32 },
     SoftKill { deadline: Duration, backlog: Backlog },
     HardKill,
 }
@@ -67,6 +68,7 @@ impl World {
             lot if lot < mix.resize => self.resize(),
             lot if lot < mix.resize + mix.shutdown_worker => self.shutdown_worker(),
             lot if lot < mix.resize + mix.shutdown_worker + mix.cancel => self.cancel(),
+            lot if lot < mix.resize + mix.shutdown_worker + mix.cancel + mix.revive => self.revive(),
             _ => self.enqueue_some(mix.burst_max),
         }
         self.wake_loop();
@@ -151,6 +153,12 @@ impl World {
         self.commands.push(Command::ShutdownWorker { proc, grace });
     }
 
+    fn revive(&mut self) {
+        let group = self.rng.usize(..self.groups.len());
+        let slot = self.rng.u32(0..5);
+        self.commands.push(Command::Revive { group, slot });
+    }
+
     /// The loop takes in what the caller sent.
     pub(crate) fn take_in_commands(&mut self) {
         for command in std::mem::take(&mut self.commands) {
@@ -176,6 +184,7 @@ impl World {
                 self.scheduler.handle_input(now, Input::Resize { group: GroupIndex(group as u16), workers });
             }
             Command::ShutdownWorker { proc, grace } => self.take_in_shutdown(proc, grace),
+            Command::Revive { group, slot } => self.take_in_revive(group, slot),
             Command::SoftKill { deadline, backlog } => {
                 self.trace.note(now, 3, 0, 0, || format!("soft kill with {backlog:?} within {deadline:?}"));
                 self.end.soft.get_or_insert((now, now + deadline));

@@ -105,6 +105,8 @@ checks! {
     BackoffIsKept,
     /// A group degrades past its window of unexpected exits and not before.
     WindowIsKept,
+    /// W6: where workers are revived by command nobody comes without one, and whoever is called does.
+    RevivalIsByCommand,
     /// A degraded group heals when a probe has shown that it works, when its places are back, or when all are well.
     HealingIsEarned,
     /// Jobs end as NoWorkers only in a degraded group without a worker.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use ganger::internals::GroupConfig;
+use ganger::internals::{GroupConfig, Revive};
 use ganger_protocol::Time;
 
 use super::court::{Court, PRECISION};
+use super::revival::Rest;
 
 /// What is known of a group.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ pub(crate) struct GroupModel {
     jitter: f64,
     pub(crate) healthy_after: Duration,
     most_job_deaths: u32,
+    is_by_command: bool,
 }
 
 /// What is known of a worker's place.
@@ -54,6 +56,7 @@ pub(crate) struct SlotModel {
     /// Those that may count, since one of its workers certainly was healthy.
     most_failures: u32,
     last_end: Option<Time>,
+    rest: Rest,
 }
 
 /// Whose fault a worker's end was.
@@ -97,16 +100,44 @@ impl GroupModel {
             jitter: policy.jitter,
             healthy_after: policy.healthy_after,
             most_job_deaths: policy.job_deaths,
+            is_by_command: config.revive == Revive::ByCommand,
         }
     }
 
     pub(crate) fn resize(&mut self, workers: u32, now: Time) {
+        let (before, grown) = (self.wanted as usize, workers as usize);
+        for slot in before..grown {
+            self.slot(slot as u32).rest = Rest::Unsure;
+        }
         self.wanted = workers;
         self.was_resized = true;
         self.changed = now;
         for slot in self.slots.iter_mut().skip(workers as usize) {
             *slot = SlotModel::default();
         }
+    }
+
+    /// Its workers are called back, when they have been gone, or are about to be.
+    pub(crate) fn revive(&mut self, slot: u32, rest: Rest, now: Time) {
+        let place = self.slot(slot);
+        (place.rest, place.last_end) = (rest, None);
+        // A command cuts a back-off, and the wait for a probe's time, short.
+        self.probe_free_at = Some(now);
+        self.changed = now;
+    }
+
+    /// The slot's worker has ended, and is not replaced.
+    pub(crate) fn lay_down(&mut self, slot: u32, is_certain: bool) {
+        let place = self.slot(slot);
+        place.rest = match place.rest {
+            Rest::Sure if is_certain => Rest::Down,
+            Rest::Sure | Rest::Unsure => Rest::Unsure,
+            Rest::Down => Rest::Down,
+        };
+    }
+
+    pub(crate) fn rest(&mut self, slot: u32) -> Rest {
+        self.slot(slot).rest
     }
 
     fn slot(&mut self, slot: u32) -> &mut SlotModel {
@@ -188,7 +219,7 @@ impl GroupModel {
 
     /// Whether a probe that says ready is enough.
     pub(crate) fn heals_when_ready(&self) -> bool {
-        self.was_hopeless
+        self.was_hopeless || self.is_by_command
     }
 
     /// Whether it lacked places, and has them again.
@@ -213,6 +244,11 @@ impl GroupModel {
         let probe_pause = self.backoff_max.mul_f64(least);
         let (backoff, cap) = (self.backoff, self.backoff_max);
         self.changed = now;
+        self.slot(slot).rest = Rest::Sure;
+        if self.is_by_command && self.degraded.is_some() {
+            // Who is called does not wait for a probe's time.
+            return Ok(());
+        }
         if let Some(degraded) = self.degraded {
             let since = self.last_probe.replace(now).unwrap_or(degraded);
             let is_free = self.probe_free_at.take().is_some_and(|at| at >= since);

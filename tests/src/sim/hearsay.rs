@@ -83,7 +83,7 @@ impl World {
         match event {
             Event::Degraded { group, reason } => {
                 let group = named(group);
-                let may = self.groups[group].may_degrade(now, &self.court);
+                let may = self.groups[group].may_degrade(now, &self.court) || self.is_all_down(group);
                 self.court.demand(may, Check::WindowIsKept, || {
                     format!("group {group} degrades at {now:?}: {reason}")
                 });
@@ -114,6 +114,7 @@ impl World {
         model.has_its_places_back()
             || self.unburied(group).any(is_good_probe)
             || (model.wanted > 0 && (0..model.wanted).all(is_filled))
+            || self.are_all_others_down(group, is_filled)
     }
 
     /// Whether it has answered a job, or has been ready for long.

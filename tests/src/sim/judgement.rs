@@ -38,7 +38,11 @@ impl World {
         if healthy {
             self.groups[group].note_health(slot);
         }
+        // Where nobody is replaced, only processes that were never started count.
+        let is_counted = !self.is_by_command(group) || self.procs[proc].told.spawned.is_none();
+        let fault = if is_counted { fault } else { Fault::Maybe };
         self.groups[group].note_end(slot, fault, was_running, now);
+        self.note_rest(proc);
     }
 
     fn loss(&self, proc: usize, attempt: usize) -> Loss {

@@ -213,6 +213,7 @@ impl World {
         }
         for group in 0..self.groups.len() {
             self.give_workers(group);
+            self.revive_all(group);
         }
         self.wake_loop();
     }

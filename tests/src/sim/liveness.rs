@@ -43,6 +43,7 @@ impl World {
             if self.unburied(group).any(|proc| !self.procs[proc].sort.is_truthful()) {
                 continue;
             }
+            self.check_down(group, &shown.down);
             let held: usize = self.unburied(group).map(|proc| self.procs[proc].told.held.len()).sum();
             self.court.demand(
                 shown.queued == waiting && shown.in_flight == held,
@@ -309,7 +310,8 @@ impl World {
         self.court.demand(model.degraded.is_some() || !model.must_degrade(now), Check::WindowIsKept, || {
             format!("group {group} is past its window of exits and not degraded: {model:?}")
         });
-        let places = self.unburied(group).filter(|proc| self.procs[*proc].slot < model.wanted).count();
+        let down = self.shown_down(group).len();
+        let places = down + self.unburied(group).filter(|proc| self.procs[*proc].slot < model.wanted).count();
         let is_probed = model
             .degraded
             .is_some_and(|since| self.unburied(group).any(|proc| self.procs[proc].told.ordered >= since));
@@ -358,7 +360,9 @@ impl World {
         let ready = self.unburied(group).filter(|proc| self.procs[*proc].told.refuses().is_none()).count();
         let leaving = self.unburied(group).any(|proc| self.procs[proc].told.is_leaving());
         let bounded = model.written_off > model.wanted;
-        (ready == model.wanted as usize && !leaving && model.degraded.is_none()) || bounded
+        let down = self.shown_down(group).len();
+        let is_well = model.degraded.is_none() || (down > 0 && down == model.wanted as usize);
+        (ready + down == model.wanted as usize && !leaving && is_well) || bounded
     }
 
     pub(crate) fn check_restored(&mut self) {

@@ -30,6 +30,7 @@ mod mischief;
 mod pipe;
 mod plan;
 mod process;
+mod revival;
 mod roster;
 mod safety;
 mod trace;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use ganger::internals::{
     Backlog, Config, GroupConfig, JobOptions, OnTimeout, Order, Pick, PoisonPolicy, Priority, RestartPolicy,
-    RetryOn,
+    RetryOn, Revive,
 };
 
 /// What one schedule is like.
@@ -55,6 +55,7 @@ pub(crate) struct Mix {
     pub(crate) cancel: u32,
     pub(crate) resize: u32,
     pub(crate) shutdown_worker: u32,
+    pub(crate) revive: u32,
     /// Jobs whose handlers kill their worker, hang, fail, and run long, in parts of 1,000.
     pub(crate) killers: u32,
     pub(crate) hangs: u32,
@@ -136,6 +137,7 @@ impl Mix {
             cancel: pick(rng, &[0, 5, 20, 100]),
             resize: pick(rng, &[0, 0, 2, 10]),
             shutdown_worker: pick(rng, &[0, 0, 2, 10]),
+            revive: pick(rng, &[0, 5, 50]),
             killers: pick(rng, &[0, 0, 10, 50, 300]),
             hangs: pick(rng, &[0, 10, 50, 200]),
             failures: pick(rng, &[0, 20, 100, 400]),
@@ -170,6 +172,7 @@ fn group(rng: &mut Rng, index: usize) -> GroupConfig {
         missing_after: heartbeat * 10,
         restart: restart(rng),
         poison: poison(rng),
+        revive: pick(rng, &[Revive::Always, Revive::Always, Revive::Always, Revive::ByCommand]),
         ..GroupConfig::new(format!("g{index}"), rng.u32(1..=5))
     }
 }

@@ -33,6 +33,7 @@ impl World {
         self.court.demand(self.end.killed.is_none(), Check::DrainHoldsBack, || {
             format!("process {proc} is ordered after the end has begun")
         });
+        self.check_rest(proc, group, slot);
         if let Err(why) = self.groups[group].start(slot, now) {
             self.accuse(Check::BackoffIsKept, || why);
         }
