@@ -68,6 +68,28 @@ fn stream() {
     });
 }
 
+/// S1, M8, M9: health and metrics of all processes, as the documents show them.
+#[test]
+fn vitals() {
+    patiently().run(|| {
+        let text = run(&mut example("vitals"));
+        let words = [
+            "told by an event: default-1: the scales are bent",
+            "unhealthy, running\n  ! worker default-1 is not healthy: the scales are bent",
+            "ganger_jobs_total{group=\"default\",outcome=\"worker_lost\"} 1",
+            "ganger_worker_restarts_total{group=\"default\"} 1",
+            "\npictures_asked_total 60",
+            "# TYPE picture_bytes histogram",
+        ];
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in\n{text}");
+        }
+        let counted = text.lines().filter_map(|line| line.strip_prefix("pictures_total{"));
+        let sum: u32 = counted.filter_map(|line| line.split(' ').next_back()?.parse::<u32>().ok()).sum();
+        assert_eq!(sum, 60, "the dead worker's share is there\n{text}");
+    });
+}
+
 /// Two binaries, and a tour of what they can do.
 #[test]
 fn greeter() {
