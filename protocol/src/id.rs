@@ -22,6 +22,12 @@ impl JobId {
         JobId(bytes)
     }
 
+    /// Its sixteen bytes.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     /// The id as a [`Uuid`].
     #[must_use]
     pub const fn uuid(self) -> Uuid {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+mod heads;
 mod relay;
 pub use relay::{CallAnswered, SupervisorCall, SupervisorCallAnswer, WorkerCall, WorkerCallAnswer};
 
@@ -250,7 +251,7 @@ impl<'a> ToWorker<'a> {
         let Frame { kind, head, payload, .. } = frame;
         Ok(match kind {
             Kind::SupervisorHello => ToWorker::Hello(hello(kind, head)?),
-            Kind::Request => ToWorker::Request(fields(kind, head)?, payload),
+            Kind::Request => ToWorker::Request(request(kind, head)?, payload),
             Kind::Cancel => ToWorker::Cancel(fields(kind, head)?),
             Kind::SupervisorEvent => ToWorker::Event(fields(kind, head)?, payload),
             Kind::Drain => nothing(kind, head, ToWorker::Drain)?,
@@ -291,7 +292,7 @@ impl<'a> ToSupervisor<'a> {
             Kind::WorkerHello => ToSupervisor::Hello(worker_hello(head)?),
             Kind::Ready => ToSupervisor::Ready(fields(kind, head)?),
             Kind::Busy => nothing(kind, head, ToSupervisor::Busy)?,
-            Kind::Answer => ToSupervisor::Answer(Answer { head: fields(kind, head)?, payload }),
+            Kind::Answer => ToSupervisor::Answer(Answer { head: answer(kind, head)?, payload }),
             Kind::WorkerEvent => ToSupervisor::Event(fields(kind, head)?, payload),
             Kind::Goodbye => nothing(kind, head, ToSupervisor::Goodbye)?,
             Kind::WorkerCall => ToSupervisor::Call(fields(kind, head)?, payload),
@@ -324,6 +325,14 @@ fn fields<'a, T: Deserialize<'a>>(kind: Kind, head: &'a [u8]) -> Result<T, Frame
         Ok((_, rest)) => Err(malformed(kind, format!("{} bytes left over", rest.len()))),
         Err(error) => Err(malformed(kind, error.to_string())),
     }
+}
+
+fn request(kind: Kind, head: &[u8]) -> Result<RequestHead<'_>, FrameError> {
+    heads::request(head).map_or_else(|| fields(kind, head), Ok)
+}
+
+fn answer(kind: Kind, head: &[u8]) -> Result<AnswerHead, FrameError> {
+    heads::answer(head).map_or_else(|| fields(kind, head), Ok)
 }
 
 fn nothing<T>(kind: Kind, head: &[u8], message: T) -> Result<T, FrameError> {

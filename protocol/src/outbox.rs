@@ -10,8 +10,13 @@ use serde::Serialize;
 use crate::call::Tail;
 use crate::frame::HEADER_LEN;
 use crate::{
-    Hatch, Header, Kind, LARGE_PAYLOAD, POOLED_PAYLOAD, Packet, Place, PlaceError, PoolWriter, Posted,
+    AnswerHead, Hatch, Header, Kind, LARGE_PAYLOAD, POOLED_PAYLOAD, Packet, Place, PlaceError, PoolWriter,
+    Posted, RequestHead,
 };
+
+fn postcard_onto(head: &(impl Serialize + ?Sized), open: &mut Vec<u8>) {
+    postcard::serialize_with_flavor(head, Tail(open)).expect("the fields of a message always encode");
+}
 
 /// A segment is closed when it has grown to this, so that no segment is copied to grow without end.
 const SEGMENT: usize = 256 * 1024;
@@ -140,6 +145,35 @@ impl Outbox {
         }
     }
 
+    /// Appends a request, as [`frame`](Outbox::frame) would.
+    ///
+    /// # Panics
+    /// As [`frame`](Outbox::frame).
+    pub fn request(&mut self, head: &RequestHead<'_>, body: Body<'_>) {
+        let (kind, place) = self.placed(Kind::Request, body.bytes());
+        let body = place.as_ref().map_or(body, |place| Body::Copy(place));
+        self.append(kind, 0, body, |open| {
+            if !head.write(open) {
+                postcard_onto(head, open);
+            }
+        });
+    }
+
+    /// Appends an answer, as [`frame`](Outbox::frame) would.
+    pub fn answer(&mut self, head: &AnswerHead, body: Body<'_>) {
+        let (kind, place) = self.placed(Kind::Answer, body.bytes());
+        let body = place.as_ref().map_or(body, |place| Body::Copy(place));
+        self.append(kind, 0, body, |open| head.write(open));
+    }
+
+    /// The kind to send, and the payload to send instead when that has been put into the pool.
+    fn placed(&mut self, kind: Kind, payload: &[u8]) -> (Kind, Option<[u8; Place::LEN]>) {
+        match self.pooled(kind, payload) {
+            Some((kind, place)) => (kind, Some(place.to_bytes())),
+            None => (kind, None),
+        }
+    }
+
     /// The frame to send instead, when the payload has been put into the pool.
     fn pooled(&mut self, kind: Kind, payload: &[u8]) -> Option<(Kind, Place)> {
         if payload.len() < POOLED_PAYLOAD {
@@ -161,11 +195,15 @@ impl Outbox {
     /// # Panics
     /// As [`frame`](Outbox::frame).
     pub fn frame_with_fds(&mut self, kind: Kind, fds: u8, head: &(impl Serialize + ?Sized), body: Body<'_>) {
+        self.append(kind, fds, body, |open| postcard_onto(head, open));
+    }
+
+    fn append(&mut self, kind: Kind, fds: u8, body: Body<'_>, write_head: impl FnOnce(&mut Vec<u8>)) {
         let payload = body.bytes().len();
         let open = self.open_segment();
         let begin = open.len();
         open.extend_from_slice(&[0; HEADER_LEN]);
-        postcard::serialize_with_flavor(head, Tail(open)).expect("the fields of a message always encode");
+        write_head(open);
         let head = open.len() - begin - HEADER_LEN;
         let header = Header { kind, fds, head, payload };
         open[begin..begin + HEADER_LEN].copy_from_slice(&header.to_bytes());

@@ -468,7 +468,7 @@ impl Session {
     }
 
     fn append_answer(&mut self, ticket: Ticket, ran: Duration, answered: Answered, body: Body<'_>) {
-        self.outbox.frame(Kind::Answer, &answer_head(ticket, ran, answered), body);
+        self.outbox.answer(&answer_head(ticket, ran, answered), body);
     }
 
     fn append_attached(&mut self, ticket: Ticket, ran: Duration, body: Body<'_>, fds: Arc<[Arc<OwnedFd>]>) {

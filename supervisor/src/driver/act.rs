@@ -102,7 +102,7 @@ impl Turn {
             };
             let head = request(slot, numbers, self.now);
             match slot.attachments() {
-                None => link.send(Kind::Request, &head, payload),
+                None => link.send_request(&head, payload),
                 Some(fds) => link.send_with(&head, payload, fds),
             }
         }

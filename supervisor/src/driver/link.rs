@@ -133,12 +133,19 @@ impl Link {
         if self.is_broken {
             return;
         }
-        match kind {
-            Kind::Request => self.ear.expect_answer(),
-            Kind::SupervisorCall => self.ear.expect_call_answer(),
-            _ => {}
+        if kind == Kind::SupervisorCall {
+            self.ear.expect_call_answer();
         }
         self.outbox.frame(kind, head, body);
+    }
+
+    /// Appends a request.
+    pub(super) fn send_request(&mut self, head: &RequestHead<'_>, body: Body<'_>) {
+        if self.is_broken {
+            return;
+        }
+        self.ear.expect_answer();
+        self.outbox.request(head, body);
     }
 
     /// Appends a request with attachments.
@@ -312,8 +319,8 @@ mod tests {
     use std::time::Duration;
 
     use ganger_protocol::{
-        AnswerHead, Answered, Epoch, EventHead, HealthReport, MAGIC, MetricsReport, Ordinal, Page, Ready,
-        VERSION, WorkerHello,
+        AnswerHead, Answered, Epoch, EventHead, Generation, HealthReport, JobId, MAGIC, MetricsReport,
+        Ordinal, Page, Ready, VERSION, WorkerHello,
     };
 
     use super::*;
@@ -388,6 +395,20 @@ mod tests {
         frame(Kind::Ready, &Ready { capacity, wants_hard_kill: false })
     }
 
+    fn request() -> RequestHead<'static> {
+        RequestHead {
+            ordinal: Ordinal(1),
+            generation: Generation(0),
+            epoch: Epoch(1),
+            attempt: 1,
+            job: JobId::from_bytes([1; 16]),
+            age_nanos: 0,
+            run_timeout_nanos: None,
+            name: "echo".into(),
+            headers: Vec::new(),
+        }
+    }
+
     fn answer() -> (Kind, Vec<u8>) {
         let head = AnswerHead { ordinal: Ordinal(1), epoch: Epoch(1), run_nanos: 5, answered: Answered::Ack };
         frame(Kind::Answer, &head)
@@ -443,7 +464,7 @@ mod tests {
         let mut peer = Peer::new();
         peer.say(&[hello()]).expect("allowed");
         for _ in 0..1000 {
-            peer.link.send(Kind::Request, &(), Body::Copy(&[]));
+            peer.link.send_request(&request(), Body::Copy(&[]));
         }
         let answers = vec![answer(); 1000];
         peer.say(&answers).expect("they were asked for");
