@@ -61,7 +61,7 @@ pub use pool::{Half, POOLED_PAYLOAD, Pool, PoolReader, PoolWriter};
 pub use shared::{End, Mark, MarkMoved, Page, Slot, Vitals};
 pub use spin::{Spin, processor};
 pub use store::{
-    Appetite, Condition, Entry, Expect, KeyChange, List, Lock, NoChange, Origin, Piece, Replica,
+    Appetite, Condition, Entry, Expect, KeyChange, List, Lock, Mirror, NoChange, Origin, Piece, Replica,
     ReplicaError, Revision, STORE_KEY_BYTES, STORE_PAYLOAD, STORE_PIECE_BYTES, STORE_PIECE_ENTRIES,
     STORE_VALUE_BYTES, STORE_WINDOW, Store, StoreChangeHead, StoreDoor, StoreError, StoreOp, StoreOpHead,
     StoreRefusal, StoreReply, StoreReplyHead, StoreSink, Versioned, Watch, Watched,

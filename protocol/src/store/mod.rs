@@ -20,7 +20,7 @@ pub use error::{StoreError, StoreRefusal};
 pub use front::Store;
 pub use list::List;
 pub use lock::Lock;
-pub use replica::{Replica, ReplicaError};
+pub use replica::{Mirror, Replica, ReplicaError};
 pub use value::{Entry, Expect, Revision, Versioned};
 pub use watch::{NoChange, Watch, Watched};
 pub use wire::{

@@ -62,8 +62,9 @@ struct Held {
     id: u32,
 }
 
+/// What a replica holds, and how it is filled.
 #[derive(Default)]
-struct Mirror {
+pub struct Mirror {
     copies: RwLock<Copies>,
     progress: Mutex<Progress>,
     moved: Condvar,
@@ -119,17 +120,7 @@ impl Replica {
     /// The keys that begin with `prefix`, in their order, with their values.
     #[must_use]
     pub fn list(&self, prefix: &str) -> Vec<Entry> {
-        let copies = self.held.mirror.copies.read();
-        copies
-            .current
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(key, (version, value))| Entry {
-                key: String::from(&**key),
-                version: *version,
-                value: value.clone(),
-            })
-            .collect()
+        self.held.mirror.list(prefix)
     }
 
     /// How many keys it has.
@@ -153,7 +144,7 @@ impl Replica {
     /// How far it is: it has every change up to this revision, and perhaps some later ones.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.held.mirror.progress.lock().revision.unwrap_or_default()
+        self.held.mirror.revision().unwrap_or_default()
     }
 
     /// How often it was filled anew because it had fallen too far behind.
@@ -207,7 +198,44 @@ impl Mirror {
         }
     }
 
-    fn apply(&self, piece: Piece) {
+    /// Takes a piece in.
+    pub fn apply(&self, piece: Piece) {
+        let head = piece.head;
+        self.copy(piece);
+        let mut progress = self.progress.lock();
+        progress.resets += u64::from(head.is_reset);
+        progress.revision = progress.revision.max(head.complete);
+        self.moved.notify_all();
+    }
+
+    /// The keys that begin with a prefix.
+    fn list(&self, prefix: &str) -> Vec<Entry> {
+        let copies = self.copies.read();
+        copies
+            .current
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, (version, value))| Entry {
+                key: String::from(&**key),
+                version: *version,
+                value: value.clone(),
+            })
+            .collect()
+    }
+
+    /// All that it holds.
+    #[must_use]
+    pub fn content(&self) -> Vec<Entry> {
+        self.list("")
+    }
+
+    /// How far it is; `None`: the first copy is not whole yet.
+    #[must_use]
+    pub fn revision(&self) -> Option<Revision> {
+        self.progress.lock().revision
+    }
+
+    fn copy(&self, piece: Piece) {
         let mut copies = self.copies.write();
         let Copies { current, next } = &mut *copies;
         if piece.head.is_reset {
@@ -230,12 +258,7 @@ impl Mirror {
 
 impl StoreSink for Mirror {
     fn take(&self, piece: Piece) -> Appetite {
-        let head = piece.head;
         self.apply(piece);
-        let mut progress = self.progress.lock();
-        progress.resets += u64::from(head.is_reset);
-        progress.revision = progress.revision.max(head.complete);
-        self.moved.notify_all();
         Appetite::More
     }
 
@@ -257,5 +280,11 @@ impl fmt::Debug for Replica {
             .field("prefix", &self.prefix())
             .field("revision", &self.revision())
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mirror").field("revision", &self.revision()).finish_non_exhaustive()
     }
 }

@@ -133,6 +133,24 @@ checks! {
     NoPanic,
     /// The worker library accepts everything a supervisor sends.
     WorkerAgrees,
+    /// M5: the store answers each operation as the model of it does.
+    StoreSaysWhatItShould,
+    /// M5: what the store keeps about its keys, locks and followers agrees with itself.
+    StoreHoldsTogether,
+    /// M5: the store wants to be called when a key's time or a wait for a lock is over, and no later.
+    StoreKeepsItsTimes,
+    /// M7: no two living processes hold a lock, and none goes to the dead.
+    LocksHaveOneHolder,
+    /// M7: tokens of locks grow.
+    TokensGrow,
+    /// M7: who waits for a lock gets it, or is told that he does not.
+    LocksAreGivenOrRefused,
+    /// M6: what is followed is told in the order of revisions.
+    ReplicasKeepOrder,
+    /// M6: a replica that says how far it is, is what the store was there.
+    ReplicasAreTrue,
+    /// M6: a replica that is read comes to where the store is.
+    ReplicasCatchUp,
     /// The same seed gives the same events.
     SameSeedSameEvents,
 }

@@ -3,7 +3,8 @@
 //! A schedule is a world with a virtual clock: a caller that enqueues and cancels, a fake driver that does what the
 //! real one does, links that deliver bytes in pieces and are cut at any of them, and model processes that crash,
 //! hang, stop, lie and write garbage. A reference model, written from the promises, follows every job; checks say
-//! what must never happen and what must happen at last. The same seed always gives the same schedule.
+//! what must never happen and what must happen at last. The same seed always gives the same schedule. The store, which
+//! knows nothing of jobs, has a world of its own in each schedule: [`shop`].
 //!
 //! ```text
 //! caller ──commands──▶ driver ──inputs──▶ Scheduler ──actions──▶ driver ──bytes──▶ processes (Session)
@@ -33,6 +34,7 @@ mod process;
 mod revival;
 mod roster;
 mod safety;
+mod shop;
 mod trace;
 mod world;
 
@@ -40,6 +42,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use check::{Check, Violation};
 
+use shop::Shop;
 use world::World;
 
 /// How a schedule is run.
@@ -83,13 +86,21 @@ pub fn run(seed: u64, options: Options) -> Report {
         let message = panic_message(panic.as_ref());
         world.accuse(Check::NoPanic, || message);
     }
+    let mut shop = Shop::new(seed, options.keep_lines);
+    if world.court.is_clear() {
+        let outcome = catch_unwind(AssertUnwindSafe(|| shop.run(options.steps / 4)));
+        if let Err(panic) = outcome {
+            let message = panic_message(panic.as_ref());
+            shop.court.accuse(Check::NoPanic, || message);
+        }
+    }
     Report {
         seed,
-        events: world.trace.events() + world.steps,
+        events: world.trace.events() + world.steps + shop.trace.events(),
         jobs: world.jobs.len() as u64,
-        hash: world.trace.hash(),
-        violations: world.court.into_found(),
-        lines: world.trace.into_lines(),
+        hash: world.trace.hash() ^ shop.trace.hash().rotate_left(1),
+        violations: [world.court.into_found(), shop.court.into_found()].concat(),
+        lines: [world.trace.into_lines(), shop.trace.into_lines()].concat(),
     }
 }
 
