@@ -88,7 +88,7 @@ pub fn run(seed: u64, options: Options) -> Report {
     }
     let mut shop = Shop::new(seed, options.keep_lines);
     if world.court.is_clear() {
-        let outcome = catch_unwind(AssertUnwindSafe(|| shop.run(options.steps / 4)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| shop.run(options.steps / 2)));
         if let Err(panic) = outcome {
             let message = panic_message(panic.as_ref());
             shop.court.accuse(Check::NoPanic, || message);

@@ -55,6 +55,7 @@ impl Shop {
     }
 
     pub(super) fn run(&mut self, steps: u64) {
+        (0..3).for_each(|_| self.birth());
         for _ in 0..steps {
             self.step();
             self.turn();
@@ -68,13 +69,13 @@ impl Shop {
     fn step(&mut self) {
         match self.rng.u8(0..100) {
             0..4 => self.birth(),
-            4..6 => self.death(),
-            6..10 => self.proof_of_death(),
+            4..5 => self.death(),
+            5..10 => self.proof_of_death(),
             10..18 => self.pass(),
-            18..50 => self.read(),
-            50..60 => self.ask_for_next(),
-            60..68 => self.give_back(),
-            68..70 => self.misuse(),
+            18..46 => self.read(),
+            46..60 => self.ask_for_next(),
+            60..65 => self.give_back(),
+            65..66 => self.misuse(),
             _ => self.ask_something(),
         }
     }
@@ -206,8 +207,10 @@ impl Shop {
             19 => StoreOp::List { prefix: "".into(), after: Some(key()) },
             20 => StoreOp::Revision,
             21..25 => {
-                let wait_nanos = if self.rng.bool() { 0 } else { self.rng.u64(1..1 << 32) };
-                StoreOp::Lock { name: key(), wait_nanos }
+                // Few locks, so that several wait for one.
+                let name = ["a", "a", "a", "b", ""][self.rng.usize(0..5)].into();
+                let wait_nanos = if self.rng.u8(0..4) == 0 { 0 } else { self.rng.u64(1..1 << 34) };
+                StoreOp::Lock { name, wait_nanos }
             }
             25 => StoreOp::Unlock { name: key(), token: Revision(self.rng.u64(0..20)) },
             26..28 => return self.follow(place, name),
@@ -263,6 +266,10 @@ impl Shop {
         self.trace.note(self.now, 63, client.0, id, || format!("{client:?} asks {op:?}"));
         if let StoreOp::Lock { name, .. } = &op {
             self.processes[place].waits.insert(id, name.to_string());
+        }
+        if let StoreOp::Unlock { name, token } = &op {
+            // Who guesses a token may guess right.
+            self.processes[place].held.retain(|held, with| *held != **name || with != token);
         }
         self.model.pass(self.now);
         self.model.ask(client, id, &op);
@@ -422,7 +429,7 @@ fn draw_limits(rng: &mut Rng) -> StoreLimits {
         key_bytes: 4,
         value_bytes: rng.usize(6..12),
         bytes: rng.u64(400..1200),
-        deletions: rng.usize(1..6),
+        deletions: rng.usize(1..4),
         watches: rng.usize(1..4),
         locks: rng.usize(1..4),
         ..StoreLimits::default()
