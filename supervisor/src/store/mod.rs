@@ -53,6 +53,14 @@ pub enum StoreAction {
     },
 }
 
+impl StoreAction {
+    fn is_to(&self, whom: ClientId) -> bool {
+        match self {
+            StoreAction::Answer { client, .. } | StoreAction::Tell { client, .. } => *client == whom,
+        }
+    }
+}
+
 /// Which answer to an operation it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answering {
@@ -125,6 +133,7 @@ impl Store {
             return;
         }
         self.watches.forget(client);
+        self.answers.retain(|said| !said.is_to(client));
         let freed = self.locks.forget(client);
         freed.iter().for_each(|name| self.pass_on(name));
     }
