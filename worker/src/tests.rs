@@ -5,6 +5,7 @@ mod answers;
 mod beginnings;
 mod calls;
 mod endings;
+mod freight;
 mod hearing;
 mod threads;
 

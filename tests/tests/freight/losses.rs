@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, PipeReader, Read};
 use std::time::Duration;
 
-use ganger::{Builder, Clock, Job, JobError, Raw, Started, Supervisor};
+use ganger::{Builder, Clock, Job, JobError, PoisonPolicy, Raw, Started, Supervisor};
 use ganger_tests::calls::Hold;
 use ganger_tests::freight::{Carry, Sign, open_descriptors};
 use ganger_tests::harness::{Gate, Scratch, eventually, scenario};
@@ -49,6 +49,27 @@ fn a_worker_that_dies_before_it_began_costs_nothing() {
         let response = supervisor.enqueue(job).expect("accepted").wait().expect("answered");
         assert_eq!((response.data, response.attempt), (b"abc".to_vec(), 1));
         ends_with(reader, "at last");
+    });
+}
+
+/// J14, P5: wherever in the request's frame the worker stops to read and dies, the attachments are not lost.
+#[test]
+fn a_death_at_any_byte_of_a_request_loses_no_attachment() {
+    scenario(|| {
+        let scratch = Scratch::new();
+        let last = [Step::Take, Step::Fetch, Step::Start, Step::Taken, Step::Sign(String::from("whole"))];
+        // Its header, its head of more than 32 bytes, its payload of three: from its first byte to its last but some.
+        let lengths = (1..40).step_by(3);
+        let dying = lengths.map(|bytes| life([Step::ReadBytes(bytes), KILL]));
+        let last = life(last.into_iter().chain([Step::Answer(Reply::echo()), Step::Serve]));
+        let patient = PoisonPolicy { deaths: u8::MAX, losses: u8::MAX };
+        let supervisor = online(lives(&scratch, dying.chain([last]).collect()).poison(patient));
+        let before = open_descriptors();
+        let (job, reader) = echo(0);
+        let response = supervisor.enqueue(job).expect("accepted").wait().expect("answered");
+        assert_eq!((response.data, response.attempt), (b"abc".to_vec(), 1));
+        ends_with(reader, "whole");
+        eventually("nothing is left open", || (open_descriptors() == before).then_some(()));
     });
 }
 
