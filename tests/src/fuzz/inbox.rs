@@ -4,8 +4,9 @@ use fastrand::Rng;
 use ganger_protocol::{
     Address, AnswerHead, Answered, Body, CallAnswered, Cancel, Epoch, EventHead, Failure, Frame, FrameError,
     Generation, Growth, HEADER_LEN, Header, Inbox, JobId, Kind, LARGE_PAYLOAD, Limits, MAGIC, MAX_HEAD,
-    Ordinal, Outbox, Payload, Ready, Refusal, RequestHead, SupervisorCall, SupervisorCallAnswer,
-    SupervisorHello, ToSupervisor, ToWorker, VERSION, WorkerCall, WorkerCallAnswer, WorkerHello, encode,
+    Ordinal, Outbox, Payload, Ready, Refusal, RequestHead, STORE_PAYLOAD, SupervisorCall,
+    SupervisorCallAnswer, SupervisorHello, ToSupervisor, ToWorker, VERSION, WorkerCall, WorkerCallAnswer,
+    WorkerHello, encode,
 };
 
 use super::Features;
@@ -48,7 +49,8 @@ fn by_the_book(mut stream: &[u8], limits: &Limits) -> (Vec<Whole>, Option<FrameE
             Ok(header) => header,
             Err(error) => return (frames, Some(error)),
         };
-        assert!(header.head <= MAX_HEAD && header.payload <= limits.payload.max(limits.event));
+        let most = limits.payload.max(limits.event).max(STORE_PAYLOAD);
+        assert!(header.head <= MAX_HEAD && header.payload <= most);
         let Some((frame, rest)) = stream.split_at_checked(header.frame_len()) else { break };
         let (head, payload) = frame[HEADER_LEN..].split_at(header.head);
         frames.push((header.kind, head.to_vec(), payload.to_vec()));
@@ -103,7 +105,7 @@ impl Reader {
             Growth::AtOnce => {
                 let capacity = self.inbox.capacity();
                 assert!(
-                    capacity <= self.limits.payload + 2 * self.received + FIXED_BYTES,
+                    capacity <= self.limits.payload.max(STORE_PAYLOAD) + 2 * self.received + FIXED_BYTES,
                     "{capacity} bytes"
                 );
             }
