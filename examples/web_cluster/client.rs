@@ -32,6 +32,8 @@ pub(crate) enum Use {
 pub(crate) struct Answer {
     /// The process that answered.
     pub(crate) pid: u32,
+    /// The edition of the page.
+    pub(crate) edition: u64,
     /// The server takes no more through this connection.
     pub(crate) closes: bool,
 }
@@ -108,9 +110,15 @@ async fn check(response: Response<hyper::body::Incoming>, path: &str) -> Result<
     let pid = header(PID).and_then(|pid| pid.parse().ok());
     let body = response.into_body().collect().await?.to_bytes();
     let page = String::from_utf8_lossy(&body);
-    let is_whole = page.starts_with(GREETING) && page.ends_with(&format!(" to {path}\n"));
-    match pid {
-        Some(pid) if status == StatusCode::OK && is_whole => Ok(Answer { pid, closes }),
-        Some(_) | None => Err(format!("an answer that is none: {status}, {page:?}").into()),
+    match (pid, edition(&page, path)) {
+        (Some(pid), Some(edition)) if status == StatusCode::OK => Ok(Answer { pid, edition, closes }),
+        _ => Err(format!("an answer that is none: {status}, {page:?}").into()),
     }
+}
+
+/// The edition of a page, if it is one, and whole.
+fn edition(page: &str, path: &str) -> Option<u64> {
+    let (greeting, edition) = page.strip_suffix('\n')?.split_once(&format!(" to {path}, edition "))?;
+    greeting.starts_with(GREETING).then_some(())?;
+    edition.parse().ok()
 }

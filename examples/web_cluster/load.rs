@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::client::{Connection, Fault, Use};
-use crate::tally::Tally;
+use crate::editor::{Editions, PAGES};
+use crate::tally::{Due, Tally};
 
 /// A client on a new connection each time pauses so long on average: loopback has only so many ports a minute.
 const PAUSE_ONCE: Duration = Duration::from_millis(25);
@@ -31,12 +32,12 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn begin(address: SocketAddr, clients: usize) -> io::Result<Load> {
+    pub(crate) fn begin(address: SocketAddr, clients: usize, editions: &Editions) -> io::Result<Load> {
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
+        let (told, editions) = (Arc::clone(&stop), Arc::clone(editions));
         let thread = thread::Builder::new().name("clients".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(all(address, clients, told)))
+            Ok(runtime.block_on(all(address, clients, &editions, &told)))
         })?;
         Ok(Load { stop, thread })
     }
@@ -47,7 +48,7 @@ impl Load {
     }
 }
 
-async fn all(address: SocketAddr, clients: usize, stop: Arc<AtomicBool>) -> Tally {
+async fn all(address: SocketAddr, clients: usize, editions: &Editions, stop: &Arc<AtomicBool>) -> Tally {
     let tally = Arc::new(Mutex::new(Tally::default()));
     let mut tasks = JoinSet::new();
     for number in 0..clients {
@@ -55,11 +56,13 @@ async fn all(address: SocketAddr, clients: usize, stop: Arc<AtomicBool>) -> Tall
         let client = Client {
             address,
             usage,
-            stop: Arc::clone(&stop),
+            page: number % PAGES,
+            editions: Arc::clone(editions),
+            stop: Arc::clone(stop),
             tally: Arc::clone(&tally),
             random: fastrand::Rng::with_seed(number as u64),
         };
-        tasks.spawn(client.run(number));
+        tasks.spawn(client.run());
     }
     while tasks.join_next().await.is_some() {}
     std::mem::take(&mut *tally.lock())
@@ -68,14 +71,16 @@ async fn all(address: SocketAddr, clients: usize, stop: Arc<AtomicBool>) -> Tall
 struct Client {
     address: SocketAddr,
     usage: Use,
+    page: usize,
+    editions: Editions,
     stop: Arc<AtomicBool>,
     tally: Arc<Mutex<Tally>>,
     random: fastrand::Rng,
 }
 
 impl Client {
-    async fn run(mut self, number: usize) {
-        let path = format!("/{number}");
+    async fn run(mut self) {
+        let path = format!("/{}", self.page);
         while !self.stop.load(Relaxed) {
             if let Err(fault) = self.visit(&path).await {
                 self.tally.lock().note_fault(fault);
@@ -101,8 +106,9 @@ impl Client {
         mut begun: Instant,
     ) -> Result<(), Fault> {
         loop {
+            let due = Due(self.editions[self.page].load(Relaxed));
             let answer = connection.ask(path).await?;
-            self.tally.lock().note_answer(self.usage, &answer, begun.elapsed());
+            self.tally.lock().note_answer(self.usage, &answer, due, begun.elapsed());
             if self.usage == Use::Once || answer.closes || self.stop.load(Relaxed) {
                 return Ok(());
             }

@@ -5,11 +5,15 @@
 //! worker's, everything else the supervisor's.
 //!
 //! The supervisor keeps the socket that listens, so that whoever connects waits in its queue until some worker accepts.
+//! The pages are in the store that supervisor and workers share, and change all the time; each worker answers from a copy
+//! of its own, which follows.
+//!
 //! A worker that is to leave accepts no more, answers each connection that it keeps once more, with `Connection: close`,
 //! and ends when all are closed. The next worker is there before that.
 
 mod args;
 mod client;
+mod editor;
 mod load;
 mod report;
 mod roll;
@@ -27,6 +31,7 @@ use ganger::{Group, Program, Supervisor};
 use ganger_worker::Worker;
 
 use args::Args;
+use editor::Editor;
 use load::Load;
 use report::Report;
 
@@ -53,13 +58,15 @@ fn supervise(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let address = listener.local_addr()?;
     let group = Group::new(GROUP, Program::this()).workers(args.workers).listener(LISTENER, listener);
     let supervisor = Supervisor::builder(group).start()?;
+    let editor = Editor::begin(&supervisor)?;
     supervisor.wait_online(Duration::from_secs(10))?;
 
     let begun = Instant::now();
-    let load = Load::begin(address, args.clients)?;
+    let load = Load::begin(address, args.clients, &editor.editions)?;
     let rolls = roll::every(&supervisor, args)?;
     let tally = load.end()?;
-    let report = Report { args, address, took: begun.elapsed(), rolls, tally };
+    let changes = editor.end()?;
+    let report = Report { args, address, took: begun.elapsed(), rolls, changes, tally };
     println!("{report}");
     supervisor.soft_kill().wait();
     Ok(if report.is_flawless() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -14,6 +14,7 @@ pub(crate) struct Report<'a> {
     pub(crate) address: SocketAddr,
     pub(crate) took: Duration,
     pub(crate) rolls: Rolls,
+    pub(crate) changes: u64,
     pub(crate) tally: Tally,
 }
 
@@ -26,7 +27,7 @@ impl Report<'_> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { args, address, took, rolls, tally } = self;
+        let Report { args, address, took, rolls, changes, tally } = self;
         let Rolls { begun, generations } = rolls;
         let rate = tally.answers() as f64 / took.as_secs_f64();
         writeln!(f, "{} workers at {address}, {} clients, {took:.1?}", args.workers, args.clients)?;
@@ -45,6 +46,8 @@ impl fmt::Display for Report<'_> {
             "farewells        {:>8}  kept connections answered once more and closed",
             tally.farewells
         )?;
+        writeln!(f, "page changes     {changes:>8}  each worker's copy follows")?;
+        writeln!(f, "behind           {:>8}  changes of a page, the oldest that was answered", tally.behind)?;
         let [half, most, all] = [0.5, 0.99, 1.0].map(|share| tally.quantile(share));
         writeln!(f, "answered within  {half:>8.1?}  half of them; {most:.1?} 99 %; {all:.1?} all")?;
         writeln!(f, "failed           {:>8}", tally.failed)?;

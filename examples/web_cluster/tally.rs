@@ -8,6 +8,10 @@ use crate::client::{Answer, Fault, Use};
 /// Faults that are shown.
 const SHOWN: usize = 10;
 
+/// The edition that was in the store when a page was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due(pub(crate) u64);
+
 /// What the clients saw, all together.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -23,6 +27,8 @@ pub(crate) struct Tally {
     pub(crate) resets: u64,
     /// The first of them.
     pub(crate) faults: Vec<String>,
+    /// How many editions a page was behind what had been in the store when it was asked for, at most.
+    pub(crate) behind: u64,
     /// The processes that answered.
     pub(crate) pids: BTreeSet<u32>,
     /// How long each answer took.
@@ -30,7 +36,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn note_answer(&mut self, usage: Use, answer: &Answer, took: Duration) {
+    pub(crate) fn note_answer(&mut self, usage: Use, answer: &Answer, due: Due, took: Duration) {
         match usage {
             Use::Once => self.once += 1,
             Use::Kept => {
@@ -38,6 +44,7 @@ impl Tally {
                 self.farewells += u64::from(answer.closes);
             }
         }
+        self.behind = self.behind.max(due.0.saturating_sub(answer.edition));
         self.pids.insert(answer.pid);
         self.times.push(took);
     }

@@ -7,12 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ganger_worker::{Control, Done, Worker};
+use ganger_worker::{Control, Done, Replica, Worker};
 use http_body_util::Full;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
@@ -34,6 +34,22 @@ pub(crate) const PID: &str = "x-pid";
 /// What every page begins with.
 pub(crate) const GREETING: &str = "Hello from ";
 
+/// Where the pages are in the store.
+const PAGES: &str = "page";
+
+/// The place of a page in the store.
+pub(crate) fn key_of(path: &str) -> String {
+    format!("{PAGES}{path}")
+}
+
+/// What answers need.
+#[derive(Clone)]
+struct Site {
+    control: Control,
+    /// The pages, as the store has them: a copy in this process, which follows.
+    pages: Replica,
+}
+
 pub(crate) fn serve(mut worker: Worker) -> Result<(), Box<dyn Error>> {
     let listener: TcpListener = worker.listener(LISTENER)?;
     // The sockets of all workers are one: it is so for all of them.
@@ -48,9 +64,11 @@ pub(crate) fn serve(mut worker: Worker) -> Result<(), Box<dyn Error>> {
         let _entered = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?
     };
-    let control = worker.control();
+    // It is whole from its first moment on: nobody is answered from an empty cache.
+    let pages = worker.control().store().replica(PAGES)?;
+    let site = Site { control: worker.control(), pages };
     thread::Builder::new().name("http".into()).spawn(move || {
-        runtime.block_on(accept_until(asked_to_leave, listener, control));
+        runtime.block_on(accept_until(asked_to_leave, listener, site));
     })?;
     Ok(worker.serve()?)
 }
@@ -59,7 +77,7 @@ pub(crate) fn serve(mut worker: Worker) -> Result<(), Box<dyn Error>> {
 async fn accept_until(
     mut asked_to_leave: oneshot::Receiver<Done>,
     listener: tokio::net::TcpListener,
-    control: Control,
+    site: Site,
 ) {
     let mut connections = JoinSet::new();
     let (close, closing) = watch::channel(());
@@ -70,7 +88,7 @@ async fn accept_until(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(answer_all(stream, control.clone(), closing.clone()));
+                    connections.spawn(answer_all(stream, site.clone(), closing.clone()));
                 }
                 // Too many descriptors, say. Another worker may have room, or this one soon.
                 Err(_) => sleep(Duration::from_millis(10)).await,
@@ -90,11 +108,11 @@ async fn all(connections: &mut JoinSet<()>) {
 }
 
 /// Answers what comes through one connection.
-async fn answer_all(stream: TcpStream, control: Control, mut closing: watch::Receiver<()>) {
+async fn answer_all(stream: TcpStream, site: Site, mut closing: watch::Receiver<()>) {
     // It is only a little slower without.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
-        let response = answer(&request, &control);
+        let response = site.answer(&request);
         async { Ok::<_, Infallible>(response) }
     });
     let connection =
@@ -108,15 +126,25 @@ async fn answer_all(stream: TcpStream, control: Control, mut closing: watch::Rec
     let _ = connection.await;
 }
 
-/// A page. A worker that leaves says so with it: hyper closes a connection behind a response with this header. Its own
-/// graceful shutdown would close what is idle at once, and with it the request that is on its way.
-fn answer<T>(request: &Request<T>, control: &Control) -> Response<Full<Bytes>> {
-    let page = format!("{GREETING}{} to {}\n", control.name(), request.uri().path());
-    let mut response = Response::new(Full::new(Bytes::from(page)));
-    let headers = response.headers_mut();
-    headers.insert(PID, HeaderValue::from(std::process::id()));
-    if control.is_draining() {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+impl Site {
+    /// A page. A worker that leaves says so with it: hyper closes a connection behind a response with this header. Its
+    /// own graceful shutdown would close what is idle at once, and with it the request that is on its way.
+    fn answer<T>(&self, request: &Request<T>) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::new()));
+        match self.pages.get::<u64>(&key_of(request.uri().path())) {
+            Ok(Some(edition)) => *response.body_mut() = self.page(request.uri().path(), edition.value),
+            Ok(None) => *response.status_mut() = StatusCode::NOT_FOUND,
+            Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
+        }
+        let headers = response.headers_mut();
+        headers.insert(PID, HeaderValue::from(std::process::id()));
+        if self.control.is_draining() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
-    response
+
+    fn page(&self, path: &str, edition: u64) -> Full<Bytes> {
+        Full::new(Bytes::from(format!("{GREETING}{} to {path}, edition {edition}\n", self.control.name())))
+    }
 }

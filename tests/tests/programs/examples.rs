@@ -139,8 +139,9 @@ fn figure(report: &str, word: &str) -> u64 {
         .unwrap_or_else(|| panic!("no figure for {word:?}: {report}"))
 }
 
-/// S7, S6: all workers of a web server are replaced each second, under load, on new and on kept connections: no request
-/// fails, no connection is reset, and each connection that a worker kept when it was to leave is answered once more. The
+/// S7, S6, M6: all workers of a web server are replaced each second, under load, on new and on kept connections: no request
+/// fails, no connection is reset, and each connection that a worker kept when it was to leave is answered once more. What
+/// they answer from is a copy of the store, whole from their first moment on, that follows it closely. The
 /// long form is `cargo run --release --example web_cluster`.
 #[test]
 fn web_cluster() {
@@ -154,5 +155,6 @@ fn web_cluster() {
         assert!(of("processes") > 4 * 4, "{report}");
         assert!(of("new connection") >= 200 && of("kept") >= 200, "{report}");
         assert!(of("farewells") >= 8, "{report}");
+        assert!(of("page changes") >= 200 && of("behind") <= 20, "{report}");
     });
 }
