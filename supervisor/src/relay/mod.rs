@@ -135,15 +135,17 @@ impl<T> Relay<T> {
 
     /// A worker is gone: nobody waits for its calls, and what it held is lost.
     fn bury(&mut self, worker: WorkerKey) {
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        // While it is still a member: it may be its own target.
+        for key in std::mem::take(&mut member.made).into_values() {
+            self.forget(key);
+        }
         let Some(member) = self.members.remove(&worker) else { return };
         if let Some(namesakes) = self.names.get_mut(&member.name) {
             namesakes.retain(|other| *other != worker);
             if namesakes.is_empty() {
                 self.names.remove(&member.name);
             }
-        }
-        for key in member.made.into_values() {
-            self.forget(key);
         }
         for (number, held) in member.hold.into_items() {
             if let Some(key) = held.call {

@@ -144,6 +144,16 @@ fn deaths_end_calls_at_once() {
     assert_eq!(relay.counts(), CallCounts::default());
 }
 
+/// M2: a worker that has called itself by name and dies is both, who called and who was called.
+#[test]
+fn a_worker_that_called_itself_dies() {
+    let mut relay = relay();
+    asked(&mut relay, Origin::Worker { worker: key(0), call: 1 }, Address::worker("a-0"));
+    relay.handle_input(at(1), Input::Gone(key(0)));
+    assert!(actions(&mut relay).is_empty());
+    assert_eq!(relay.counts(), CallCounts::default());
+}
+
 /// M2: any is the worker with the fewest calls in hand, then whoever was asked longest ago; never the caller.
 #[test]
 fn any_is_the_idlest_but_not_the_caller() {

@@ -151,6 +151,22 @@ checks! {
     ReplicasAreTrue,
     /// M6: a replica that is read comes to where the store is.
     ReplicasCatchUp,
+    /// M2: everybody whom a call is for is told of once, and then the call is over.
+    CallSettlesOnce,
+    /// M2: a call is handed to those whom its address means when it is made, at once, as far as they have room.
+    CallIsForWhomItNames,
+    /// M2: a caller is told what whoever holds the call has said first, in time, or why nothing was said.
+    CallAnswerIsGenuine,
+    /// M2: no two targets ever hold a call under the same number.
+    CallNumbersAreFresh,
+    /// M2: an answer, and the death of a target, is told in the turn in which it is known.
+    CallersAreToldAtOnce,
+    /// M2: every call ends by its deadline at the latest.
+    EveryCallEnds,
+    /// M2: when all callees have answered or died nothing is left of any call.
+    NothingIsHeldAtTheEnd,
+    /// The relay's tables fit each other after every input.
+    RelayTablesFit,
     /// The same seed gives the same events.
     SameSeedSameEvents,
 }

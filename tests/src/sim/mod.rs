@@ -16,6 +16,7 @@
 mod actions;
 mod calendar;
 mod caller;
+mod calls;
 mod check;
 mod court;
 mod driver;
@@ -42,7 +43,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use check::{Check, Violation};
 
+use calls::Exchange;
+use court::Court;
 use shop::Shop;
+use trace::Trace;
 use world::World;
 
 /// How a schedule is run.
@@ -94,13 +98,22 @@ pub fn run(seed: u64, options: Options) -> Report {
             shop.court.accuse(Check::NoPanic, || message);
         }
     }
+    let mut exchange = Exchange::new(seed, options.keep_lines);
+    if world.court.is_clear() && shop.court.is_clear() {
+        let outcome = catch_unwind(AssertUnwindSafe(|| exchange.run()));
+        if let Err(panic) = outcome {
+            let message = panic_message(panic.as_ref());
+            exchange.court.accuse(Check::NoPanic, || message);
+        }
+    }
+    let traces = [&world.trace, &shop.trace, &exchange.trace];
     Report {
         seed,
-        events: world.trace.events() + world.steps + shop.trace.events(),
+        events: world.steps + traces.map(|trace| trace.events()).iter().sum::<u64>(),
         jobs: world.jobs.len() as u64,
-        hash: world.trace.hash() ^ shop.trace.hash().rotate_left(1),
-        violations: [world.court.into_found(), shop.court.into_found()].concat(),
-        lines: [world.trace.into_lines(), shop.trace.into_lines()].concat(),
+        hash: traces.iter().fold(0, |hash, trace| u64::rotate_left(hash, 1) ^ trace.hash()),
+        violations: [world.court, shop.court, exchange.court].map(Court::into_found).concat(),
+        lines: [world.trace, shop.trace, exchange.trace].map(Trace::into_lines).concat(),
     }
 }
 
