@@ -107,6 +107,24 @@ fn greeter() {
     });
 }
 
+/// M3, M4: what one worker has set every other gets, because the primary keeps it; what each has done, and whether it
+/// is well, is collected from all.
+#[test]
+fn run_in_primary() {
+    patiently().run(|| {
+        let text = run(&mut example("run_in_primary"));
+        let words = [
+            "4 values, each seen by 9 requests",
+            "failed at the primary process: handler error: -1 is below zero",
+            "41 requests by 3 workers",
+            "healthy: true",
+        ];
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        assert_eq!(text.lines().filter(|line| line.starts_with("set to ")).count(), 4, "{text}");
+        assert_eq!(text.lines().filter(|line| line.contains(" has handled ")).count(), 3, "{text}");
+    });
+}
+
 /// J6, W14: the main example on pictures that it spoils itself: all but the spoiled ones get a thumbnail, those are
 /// told with their reasons, and the pool is as healthy at its end as at its start.
 #[test]
