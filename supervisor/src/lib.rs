@@ -57,6 +57,7 @@
 //! | give work | [`Supervisor::enqueue`], [`map`](Supervisor::map), [`enqueue_to`](Supervisor::enqueue_to) |
 //! | say how | [`Job`]: retries, three clocks, priority, delay, key, headers |
 //! | take results | [`Handle`]: wait, look, `.await`, call back |
+//! | call | [`Supervisor::call`]: a worker, or all of a group; [`Builder::on_call`]: what workers call |
 //! | watch | [`Supervisor::health`], [`events`](Supervisor::events), [`metrics`](Supervisor::metrics), [`explain`](Supervisor::explain) |
 //! | steer | [`resize`](Supervisor::resize), [`rollout`](Supervisor::rollout), [`shutdown_worker`](Supervisor::shutdown_worker), [`revive`](Supervisor::revive), [`broadcast`](Supervisor::broadcast) |
 //! | end | [`soft_kill`](Supervisor::soft_kill), [`hard_kill`](Supervisor::hard_kill), [`join`](Supervisor::join) |

@@ -18,7 +18,8 @@ use super::{CallContext, Peers};
 use crate::command::Command;
 use crate::shared::Shared;
 
-type Handler = Arc<dyn Fn(&[u8], &CallContext) -> Result<Vec<u8>, Failure> + Send + Sync>;
+type Handle = dyn Fn(&[u8], &CallContext) -> Result<Vec<u8>, Failure> + Send + Sync;
+type Handler = Arc<Handle>;
 
 /// The handlers of calls to this process, by name.
 #[derive(Clone, Default)]
@@ -171,11 +172,7 @@ fn start(shared: &Arc<Shared>) -> bool {
     started.is_ok()
 }
 
-fn handle(
-    shared: &Arc<Shared>,
-    task: Task,
-    handler: &dyn Fn(&[u8], &CallContext) -> Result<Vec<u8>, Failure>,
-) -> CallReply {
+fn handle(shared: &Arc<Shared>, task: Task, handler: &Handle) -> CallReply {
     let Task { caller, name, payload, deadline, .. } = task;
     if deadline <= Time::now() {
         return CallReply::Refused(Refusal::TimedOut);

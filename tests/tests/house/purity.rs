@@ -24,7 +24,7 @@ const STD: [&str; 14] = [
 const CRATES: [&str; 4] = ["bytes", "ganger_protocol", "fastrand", "thiserror"];
 
 /// What of its own crate it may use.
-const OWN: [&str; 3] = ["event", "scheduler", "store"];
+const OWN: [&str; 4] = ["event", "relay", "scheduler", "store"];
 
 /// What the metrics' arithmetic may use.
 const OF_METRICS: [&str; 3] = ["health", "metrics", "scheduler"];
@@ -63,6 +63,7 @@ fn scheduler() -> impl Iterator<Item = Source> {
     let all = sources("supervisor/src/scheduler").into_iter().chain(sources("supervisor/src"));
     let is_meant = |path: &str| {
         path.starts_with("supervisor/src/scheduler/")
+            || path.starts_with("supervisor/src/relay/")
             || path.starts_with("supervisor/src/store/")
             || path == "supervisor/src/event.rs"
     };
