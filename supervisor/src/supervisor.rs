@@ -216,6 +216,8 @@ impl Supervisor {
     /// It runs on a thread of its own, at once and then every 5 s, or as [`Builder::health_every`] says, until the
     /// supervisor has stopped. A run that panics, or does not return in time, is a failure too. At most 64 checks.
     ///
+    /// A check that holds a clone of the supervisor keeps it from ending when the last other clone is dropped.
+    ///
     /// ```no_run
     /// # use ganger::{Program, Supervisor};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

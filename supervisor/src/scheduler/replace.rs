@@ -70,7 +70,19 @@ impl Room {
 impl Worker {
     /// Whether it could take over from somebody who takes jobs.
     fn is_fit(&self, now: Time) -> bool {
-        self.state == State::Ready && self.is_connected() && !self.is_suspected && !self.hand.is_tainted(now)
+        self.state == State::Ready
+            && self.is_connected()
+            && !self.is_suspected
+            && !self.hand.is_tainted(now)
+            && self.unhealthy.is_none()
+    }
+
+    /// Why it cannot, although it has said ready.
+    fn unfitness(&self) -> String {
+        match &self.unhealthy {
+            Some(reason) => format!("worker {} said ready and is not healthy: {reason}", self.name),
+            None => format!("worker {} said ready and takes no jobs", self.name),
+        }
     }
 }
 
@@ -137,7 +149,7 @@ impl<T: Ticket> Scheduler<T> {
         if latest > now {
             return Some(latest);
         }
-        let (why, end) = (succession.why, format!("worker {} said ready and takes no jobs", worker.name));
+        let (why, end) = (succession.why, worker.unfitness());
         self.withdraw(index, slot);
         self.trial_failed(index, slot, why, Blame::Worker, &end);
         None

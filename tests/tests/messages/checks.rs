@@ -4,7 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ganger::{Builder, CommandError, Event, OnUnhealthy, Problem, Supervisor, Unrouted};
+use ganger::{
+    Builder, CommandError, Event, OnUnhealthy, Problem, Rollout, RolloutAbort, RolloutError, Supervisor,
+    Unrouted,
+};
 use ganger_protocol::{HealthReport, Kind};
 use ganger_tests::calls::{About, Manners};
 use ganger_tests::harness::{Feed, Scratch, eventually, scenario};
@@ -127,6 +130,33 @@ fn a_replacement_is_healthy() {
         assert!(!supervisor.health().is_healthy());
         supervisor.enqueue_raw("echo", *b"abc").expect("accepted").wait().expect("answered");
         eventually("the replacement is well", || supervisor.health().is_healthy().then_some(()));
+    });
+}
+
+/// M9, S6: a new program whose check fails takes nobody's place: a rollout to it is given up. Readiness alone was enough
+/// once, and a group whose unhealthy workers get nothing was rolled down to none.
+#[test]
+fn a_rollout_to_unhealthy_workers_is_given_up() {
+    scenario(|| {
+        let scratch = Scratch::new();
+        let (builder, _) = patients(&scratch);
+        let new = with(&Manners { sick: Some(scratch.path().join("new")), ..Manners::new() });
+        for name in ["default-0", "default-1"] {
+            write(&scratch.path().join("new").with_extension(name), "no lamp");
+        }
+        let builder = builder.on_unhealthy(OnUnhealthy::Unroute).boot_timeout(Duration::from_secs(2));
+        let supervisor = online(builder);
+        let rollout =
+            Rollout::of("default").program(new).min_uptime(Duration::from_millis(500)).max_failures(0);
+        let ended = supervisor.rollout(rollout).expect("noted").wait();
+        let Err(RolloutError::Aborted { why: RolloutAbort::Failures { last, .. }, .. }) = ended else {
+            panic!("{ended:?}");
+        };
+        assert!(last.contains("is not healthy: no lamp"), "{last}");
+        eventually("the old ones are alone", || {
+            let health = supervisor.health();
+            (health.workers.len() == 2 && health.is_healthy() && health.groups[0].ready == 2).then_some(())
+        });
     });
 }
 
