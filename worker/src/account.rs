@@ -92,7 +92,9 @@ fn run(probe: &Probe) -> Option<String> {
 }
 
 fn shortened(mut reason: String) -> String {
-    reason.truncate(reason.floor_char_boundary(MAX_HEALTH_REASON));
+    let most = reason.len().min(MAX_HEALTH_REASON);
+    let end = (0..=most).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+    reason.truncate(end);
     reason
 }
 

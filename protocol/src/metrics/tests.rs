@@ -117,7 +117,7 @@ fn a_process_declares_so_many_and_no_more() {
     }
     let one_too_many = metrics.counter("x_total", "").expect_err("one too many");
     assert!(matches!(one_too_many, MetricError::TooMany { .. }), "{one_too_many}");
-    metrics.clone().label("number", "7").counter("x_total", "").expect("it is there");
+    metrics.label("number", "7").counter("x_total", "").expect("it is there");
 }
 
 /// Every report fits into a head, whatever is declared.

@@ -66,7 +66,7 @@ fn write_reading(text: &mut Exposition, declaration: &Declaration, labels: &[Lab
         Reading::Count(count) => text.sample((name, help, Kind::Counter), labels, *count),
         Reading::Level(level) => text.sample((name, help, Kind::Gauge), labels, Number::Float(*level)),
         Reading::Observed { counts, sum } => {
-            write_histogram(text, (name, help), labels, shape, (counts, *sum))
+            write_histogram(text, (name, help), labels, shape, (counts, *sum));
         }
     }
 }
