@@ -176,3 +176,15 @@ fn web_cluster() {
         assert!(of("page changes") >= 200 && of("behind") <= 20, "{report}");
     });
 }
+
+/// M2, M5, M6, M7: two workers count to 6,000 together, one commands the other, the lock of one that dies is free again,
+/// and it is revived.
+#[test]
+fn cluster_store() {
+    patiently().run(|| {
+        let text = run(&mut example("cluster_store"));
+        let words =
+            ["together: 6000", "the replica: 6000", "does it: tidy up", "and its lock is ours", "revived"];
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    });
+}
