@@ -85,7 +85,7 @@ fn work(mut worker: Worker) -> Result<(), Box<dyn Error>> {
 
 fn supervise() -> Result<(), Box<dyn Error>> {
     let pair = Group::new("pair", Program::this()).members(["left", "right"]).revive(Revive::ByCommand);
-    let (supervisor, events) = Supervisor::builder(pair).start_with_events()?;
+    let supervisor = Supervisor::builder(pair).start()?;
     supervisor.wait_online(Duration::from_secs(30))?;
     let store = supervisor.store();
     let replica = store.replica("count")?;
@@ -109,14 +109,10 @@ fn supervise() -> Result<(), Box<dyn Error>> {
     let lock = store.lock("treasury", Duration::from_secs(5))?;
     println!("{dead} died, and its lock is ours, with token {}", lock.token());
     lock.release()?;
+    let mut events = supervisor.events();
     supervisor.revive(&dead)?;
-    for event in &events {
-        if matches!(&event, Event::WorkerReady { worker, .. } if *worker == dead) {
-            if supervisor.health().workers.iter().filter(|worker| worker.pid.is_some()).count() == 2 {
-                println!("revived");
-                break;
-            }
-        }
+    if events.any(|event| matches!(&event, Event::WorkerReady { worker, .. } if *worker == dead)) {
+        println!("{dead} is revived");
     }
     supervisor.soft_kill().wait();
     Ok(())

@@ -184,7 +184,7 @@ fn cluster_store() {
     patiently().run(|| {
         let text = run(&mut example("cluster_store"));
         let words =
-            ["together: 6000", "the replica: 6000", "does it: tidy up", "and its lock is ours", "revived"];
+            ["together: 6000", "the replica: 6000", "does it: tidy up", "and its lock is ours", "is revived"];
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     });
 }
