@@ -288,7 +288,7 @@ pub struct RecyclePolicy {
     pub kill_above_bytes: Option<u64>,
     /// Answers after which a worker is replaced. It goes on answering until its successor takes over. Default none.
     pub max_jobs: Option<u64>,
-    /// The age at which a worker is replaced. Default none.
+    /// The age at which a worker is replaced, but not before it is [healthy](RestartPolicy::healthy_after). Default none.
     pub max_age: Option<Duration>,
     /// When for so long some workers were never needed, they leave; when jobs wait for a place, they come back at once.
     /// Default none.

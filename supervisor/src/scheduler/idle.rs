@@ -85,7 +85,8 @@ impl<T: Ticket> Scheduler<T> {
             return;
         }
         let serving = self.members_where(index, |worker| worker.is_serving()).count();
-        let coming = (self.target(index) as usize).saturating_sub(serving);
+        let target = self.target(index);
+        let coming = (target as usize).saturating_sub(serving);
         let group = &mut self.groups[usize::from(index.0)];
         let waiting = group.queued();
         let needed = u32::try_from(waiting.saturating_sub(coming)).unwrap_or(u32::MAX);
@@ -93,6 +94,7 @@ impl<T: Ticket> Scheduler<T> {
             group.resting = group.resting.saturating_sub(needed);
             group.lull = None;
             group.unsettle();
+            self.call_back(index, target);
         }
     }
 }

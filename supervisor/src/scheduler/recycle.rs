@@ -119,7 +119,7 @@ impl Worker {
 
     /// Takes note of what a look at it showed. Once worn, always worn.
     fn note_wear(&mut self, rss_bytes: Option<u64>, samples: u32, now: Time) {
-        let (answered, age) = (self.done + self.failed, now.since(self.born));
+        let (answered, age, is_healthy) = (self.done + self.failed, now.since(self.born), self.is_healthy);
         let Some(wear) = &mut self.wear else { return };
         match rss_bytes {
             Some(rss_bytes) if rss_bytes > wear.above_bytes => wear.strikes = wear.strikes.saturating_add(1),
@@ -130,7 +130,8 @@ impl Worker {
         let memory =
             too_large.map(|rss_bytes| RecycleCause::Memory { rss_bytes, limit_bytes: wear.above_bytes });
         let jobs = (answered >= wear.jobs).then_some(RecycleCause::Jobs(answered));
-        let age = (now >= wear.until).then_some(RecycleCause::Age(age));
+        // One that is too old before it has shown that it works would never be anything else.
+        let age = (is_healthy && now >= wear.until).then_some(RecycleCause::Age(age));
         wear.worn = wear.worn.or(memory).or(jobs).or(age);
     }
 }

@@ -169,6 +169,9 @@ impl<T: Ticket> Scheduler<T> {
         group.restarts += 1;
         group.unsettle();
         let Some(old) = old else { return };
+        if self.workers.get(old).is_some_and(|worker| worker.is_healthy) {
+            self.note_healthy(succession.worker);
+        }
         if succession.why == Why::Recycle {
             self.note_recycled(old);
         }
@@ -264,10 +267,8 @@ impl<T: Ticket> Scheduler<T> {
     /// The program for a slot that is empty: until a rollout is through, the one that has shown there that it works.
     pub(super) fn edition_to_fill(&self, index: GroupIndex, slot: u32) -> Edition {
         let group = &self.groups[usize::from(index.0)];
-        match &group.roll {
-            Some(roll) if roll.course == Course::Forward => group.slots[slot as usize].edition,
-            Some(_) | None => group.edition,
-        }
+        let edition = group.slots[slot as usize].edition;
+        if self.is_of_roll(index, edition) { edition } else { group.edition }
     }
 
     /// A successor is gone before it took over.

@@ -154,7 +154,7 @@ impl<T: Ticket> Scheduler<T> {
     fn give_up_program(&mut self, index: GroupIndex, edition: Edition, is_on_trial: bool, reason: Arc<str>) {
         if self.is_of_roll(index, edition) {
             self.abort_roll(index, RolloutAbort::Program(reason));
-        } else if !is_on_trial {
+        } else if !is_on_trial && edition == self.groups[usize::from(index.0)].edition {
             self.degrade(index, reason, Cure::Ready);
         }
     }
@@ -235,10 +235,11 @@ impl<T: Ticket> Scheduler<T> {
         }
     }
 
-    /// Whether the slot runs a program that is being rolled out: what happens there is the rollout's business.
+    /// Whether the slot runs a program that is being rolled out, or taken back: what happens there is the rollout's
+    /// business.
     fn is_slot_of_roll(&self, index: GroupIndex, slot: u32) -> bool {
-        let place = self.groups[usize::from(index.0)].slots.get(slot as usize);
-        place.is_some_and(|place| self.is_of_roll(index, place.edition))
+        let group = &self.groups[usize::from(index.0)];
+        group.slots.get(slot as usize).is_some_and(|place| place.edition != group.edition)
     }
 
     /// An unexpected exit: back off, and degrade when there were too many.

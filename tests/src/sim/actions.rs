@@ -48,7 +48,9 @@ impl World {
 
     fn perform(&mut self, action: Action<Ticket>) {
         match action {
-            Action::Spawn { worker, group, slot, name, edition: _ } => self.order(worker, group, slot, name),
+            Action::Spawn { worker, group, slot, name, edition } => {
+                self.order(worker, group, slot, name, edition.0);
+            }
             Action::Send { worker, job, ordinal, generation, epoch, attempt } => {
                 self.send(worker, job, ordinal, generation, epoch, attempt);
             }
@@ -67,7 +69,7 @@ impl World {
             Action::Admission { group, refuse } => {
                 self.note_admission(usize::from(group.0), refuse.is_some());
             }
-            Action::Rollout { .. } => {}
+            Action::Rollout { group, status } => self.note_rollout(usize::from(group.0), &status),
             Action::Tell(event) => self.note_event(&event),
             Action::Stopped => self.note_stopped(),
         }
@@ -88,16 +90,21 @@ impl World {
         found
     }
 
-    fn order(&mut self, worker: WorkerKey, group: GroupIndex, slot: u32, name: Arc<str>) {
+    fn order(&mut self, worker: WorkerKey, group: GroupIndex, slot: u32, name: Arc<str>, edition: u32) {
         let now = self.now();
         let proc = self.procs.len();
         self.trace.note(now, 30, proc as u64, worker.to_bits(), || {
-            format!("→ spawn process {proc} as {name}, {worker:?}")
+            format!("→ spawn process {proc} as {name} of program {edition}, {worker:?}")
         });
         let group = usize::from(group.0);
-        self.check_order(proc, group, slot, &name);
-        self.procs.push(Process::new(worker, group, slot, name, self.plan.room, now));
+        self.check_order(proc, group, slot, edition);
+        let was_beside_another = self.has_anybody(group, slot);
+        let process = Process::new(worker, group, slot, name, self.plan.room, now);
+        let grace = self.groups[group].shortest_grace();
+        self.procs.push(Process { edition, grace, was_beside_another, ..process });
         self.live.push(proc);
+        self.check_edition(proc);
+        self.groups[group].rests.retain(|rest| *rest != slot);
         let start = now.max(self.spawner_free_at);
         let hangs = self.is_noisy() && self.chance(self.plan.faults.spawn / 8);
         let effort = Duration::from_micros(if hangs {
@@ -266,8 +273,10 @@ impl World {
         self.beat(proc);
         let is_gone = !self.procs[proc].is_alive() || self.procs[proc].habits.hides_memory;
         let vitals = self.procs[proc].page.vitals();
-        let rss_bytes = if is_gone { None } else { Some(self.rng.u64(1..200) << 20) };
+        let most = if self.is_noisy() { 200 } else { 40 };
+        let rss_bytes = if is_gone { None } else { Some(self.rng.u64(1..most) << 20) };
         let config = &self.plan.config.groups[self.procs[proc].group];
+        self.procs[proc].told.note_memory(now, rss_bytes, &config.recycle);
         let forgiven = self.court.stopped_since(self.procs[proc].told.beat_seen);
         self.procs[proc].told.note_sample(
             now,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ganger::internals::{Backlog, GroupIndex, Input, JobOptions, OnTimeout, Priority, Ticket as TicketTrait};
+use ganger::internals::{
+    Backlog, Edition, GroupIndex, Input, JobOptions, OnTimeout, Priority, RolloutTerms, Ticket as TicketTrait,
+};
 use ganger_protocol::{JobId, Time};
 
 use super::calendar::Happening;
@@ -42,6 +44,8 @@ pub(crate) enum Command {
     Enqueue { group: usize, ticket: Ticket, enqueued: Time },
     Cancel { job: usize },
     Resize { group: usize, workers: u32 },
+    Rollout { group: usize, terms: RolloutTerms },
+    CancelRollout { group: usize },
     ShutdownWorker { proc: usize, grace: Duration },
     Revive { group: usize, slot: u32 },
     SoftKill { deadline: Duration, backlog: Backlog },
@@ -65,6 +69,7 @@ impl World {
         }
         let mix = self.plan.mix;
         match self.rng.u32(..1_000) {
+            lot if lot >= 1_000 - mix.rollout => self.roll_out(),
             lot if lot < mix.resize => self.resize(),
             lot if lot < mix.resize + mix.shutdown_worker => self.shutdown_worker(),
             lot if lot < mix.resize + mix.shutdown_worker + mix.cancel => self.cancel(),
@@ -144,6 +149,22 @@ impl World {
         self.commands.push(Command::Resize { group, workers });
     }
 
+    fn roll_out(&mut self) {
+        let group = self.rng.usize(..self.groups.len());
+        if self.is_by_command(group) {
+            return;
+        }
+        if self.rng.u8(..6) == 0 {
+            return self.commands.push(Command::CancelRollout { group });
+        }
+        let mut millis = |most: u64| Duration::from_millis(self.rng.u64(0..=most));
+        let terms = RolloutTerms { min_uptime: millis(400), grace: millis(3_000), ..RolloutTerms::default() };
+        let grace = if self.rng.bool() { Duration::MAX } else { terms.grace };
+        let (batch, max_failures) = (self.rng.u32(1..=3), self.rng.u32(0..=3));
+        self.commands
+            .push(Command::Rollout { group, terms: RolloutTerms { batch, max_failures, grace, ..terms } });
+    }
+
     fn shutdown_worker(&mut self) {
         if self.live.is_empty() {
             return;
@@ -182,6 +203,24 @@ impl World {
                 });
                 self.groups[group].resize(workers, now);
                 self.scheduler.handle_input(now, Input::Resize { group: GroupIndex(group as u16), workers });
+            }
+            Command::Rollout { group, terms } => {
+                let edition = self.scheduler.roll_out(now, GroupIndex(group as u16), terms).0;
+                self.trace.note(now, 7, group as u64, u64::from(edition), || {
+                    format!("roll {edition} out to group {group}: {terms:?}")
+                });
+                let model = &mut self.groups[group];
+                model.asked.retain(|(asked, _)| *asked != edition);
+                model.asked.push((edition, terms));
+            }
+            Command::CancelRollout { group } => {
+                let Some((edition, _)) = self.groups[group].asked.last().copied() else { return };
+                self.trace.note(now, 8, group as u64, u64::from(edition), || {
+                    format!("cancel rollout {edition} in group {group}")
+                });
+                let edition = Edition(edition);
+                self.scheduler
+                    .handle_input(now, Input::CancelRollout { group: GroupIndex(group as u16), edition });
             }
             Command::ShutdownWorker { proc, grace } => self.take_in_shutdown(proc, grace),
             Command::Revive { group, slot } => self.take_in_revive(group, slot),

@@ -101,6 +101,20 @@ checks! {
     BuriedOnce,
     /// Never more live workers than wanted and leaving.
     NeverTooMany,
+    /// Workers beside others are no more than a rollout's batch and the recycles at a time.
+    SurgeIsBounded,
+    /// P11: whoever is sent away although he is well has a successor that takes jobs and has shown that it works.
+    NobodyIsMissed,
+    /// A worker runs its group's program, or the one that is being rolled out.
+    EditionsAreKept,
+    /// What is told of a rollout is so.
+    RolloutIsTrue,
+    /// A worker is recycled for what it has grown to, done or lived, and only then.
+    RecycledForAReason,
+    /// A worn worker gets a successor.
+    WornAreReplaced,
+    /// Every rollout comes to its end.
+    EveryRolloutEnds,
     /// A replacement waits for its back-off.
     BackoffIsKept,
     /// A group degrades past its window of unexpected exits and not before.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use ganger::internals::{GroupConfig, Revive};
+use ganger::internals::{GroupConfig, RecyclePolicy, Revive, RolloutTerms};
 use ganger_protocol::Time;
 
 use super::court::{Court, PRECISION};
 use super::revival::Rest;
+use super::rollouts::RollModel;
 
 /// What is known of a group.
 #[derive(Debug)]
@@ -46,6 +47,16 @@ pub(crate) struct GroupModel {
     pub(crate) healthy_after: Duration,
     most_job_deaths: u32,
     is_by_command: bool,
+    pub(crate) recycle: RecyclePolicy,
+    pub(crate) edition: u32,
+    pub(crate) roll: Option<RollModel>,
+    /// Rollouts that are not over.
+    pub(crate) asked: Vec<(u32, RolloutTerms)>,
+    /// When the last rollout ended or turned back.
+    pub(crate) ended_roll: Option<Time>,
+    /// Slots that were sent to rest.
+    pub(crate) rests: Vec<u32>,
+    pub(crate) unhindered_since: Time,
 }
 
 /// What is known of a worker's place.
@@ -101,7 +112,19 @@ impl GroupModel {
             healthy_after: policy.healthy_after,
             most_job_deaths: policy.job_deaths,
             is_by_command: config.revive == Revive::ByCommand,
+            recycle: config.recycle.clone(),
+            edition: 0,
+            roll: None,
+            asked: Vec::new(),
+            ended_roll: None,
+            rests: Vec::new(),
+            unhindered_since: now,
         }
+    }
+
+    /// Whether it may have workers of several programs.
+    pub(crate) fn has_ever_rolled(&self) -> bool {
+        self.edition > 0 || self.roll.is_some() || self.ended_roll.is_some()
     }
 
     pub(crate) fn resize(&mut self, workers: u32, now: Time) {

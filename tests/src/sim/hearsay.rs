@@ -57,12 +57,14 @@ impl World {
     pub(crate) fn note_wrong_version(&mut self, proc: usize) {
         let group = self.procs[proc].group;
         let now = self.now();
-        self.groups[group].note_hopeless(now);
+        if !self.is_surely_on_trial(proc) {
+            self.groups[group].note_hopeless(now);
+        }
     }
 
     pub(crate) fn note_spawn_failed(&mut self, proc: usize, for_good: bool) {
         let group = self.procs[proc].group;
-        if for_good {
+        if for_good && !self.is_surely_on_trial(proc) {
             let now = self.now();
             self.groups[group].note_hopeless(now);
         }
@@ -79,6 +81,7 @@ impl World {
     pub(crate) fn note_event(&mut self, event: &Event) {
         let now = self.now();
         self.trace.say(now, || format!("→ {event:?}"));
+        self.note_replacement(event);
         let named = |name: &str| name.trim_start_matches('g').parse::<usize>().unwrap_or(0);
         match event {
             Event::Degraded { group, reason } => {
@@ -119,7 +122,11 @@ impl World {
 
     /// Whether it has answered a job, or has been ready for long.
     fn is_well(&self, proc: usize) -> bool {
-        let Process { told, group, .. } = &self.procs[proc];
+        let Process { told, group, was_beside_another, .. } = &self.procs[proc];
+        if *was_beside_another && told.ready_at.is_some() {
+            // It may have taken over from one that was.
+            return true;
+        }
         let healthy_after = self.groups[*group].healthy_after;
         told.answers > 0 || told.ready_at.is_some_and(|at| self.now() >= at + healthy_after)
     }

@@ -74,12 +74,22 @@ impl World {
         let policy = self.policy(proc);
         let is_unready = told.capacity.is_none() && now >= told.ordered + policy.boot_timeout;
         let is_cut_off = told.link_ended.is_some_and(|at| at != now && now >= at + policy.close_grace);
-        self.end.killed == Some(now) || is_unready || is_cut_off || self.is_due_for_the_ladder(proc, now)
+        told.over_memory == Some(now)
+            || self.end.killed == Some(now)
+            || is_unready
+            || is_cut_off
+            || self.is_due_for_the_ladder(proc, now)
     }
 
     fn fault(&self, proc: usize, was_running: bool) -> Fault {
         let process = &self.procs[proc];
         let told = &process.told;
+        if self.is_surely_on_trial(proc) {
+            return Fault::Nobody;
+        }
+        if self.may_be_on_trial(proc) && !(told.drained.is_some() || told.said_goodbye) {
+            return Fault::Maybe;
+        }
         let is_odd = told.spawn_failed
             || told.process_ended.is_none()
             || told.violated.is_some()

@@ -26,6 +26,7 @@ impl World {
             self.check_idle_workers(group);
             self.check_overtaken_windows(group);
             self.check_strength(group);
+            self.check_wear(group);
         }
         self.check_end_in_time();
         if self.rng.u8(..32) == 0 {
@@ -304,18 +305,20 @@ impl World {
             told.spawned.is_some() && !told.is_leaving()
         };
         let active = self.unburied(group).filter(is_active).count();
-        self.court.demand(active <= model.wanted as usize, Check::NeverTooMany, || {
+        let most = model.wanted + model.surge();
+        self.court.demand(active <= most as usize, Check::NeverTooMany, || {
             format!("group {group} has {active} workers of {} wanted", model.wanted)
         });
         self.court.demand(model.degraded.is_some() || !model.must_degrade(now), Check::WindowIsKept, || {
             format!("group {group} is past its window of exits and not degraded: {model:?}")
         });
         let down = self.shown_down(group).len();
-        let places = down + self.unburied(group).filter(|proc| self.procs[*proc].slot < model.wanted).count();
+        let is_held = |slot: &u32| self.unburied(group).any(|proc| self.procs[proc].slot == *slot);
+        let places = down + (0..model.wanted).filter(is_held).count();
         let is_probed = model
             .degraded
             .is_some_and(|since| self.unburied(group).any(|proc| self.procs[proc].told.ordered >= since));
-        if places >= model.wanted as usize || is_probed || model.written_off > model.wanted {
+        if places >= model.least() as usize || is_probed || model.written_off > model.wanted {
             return;
         }
         let late = self.court.is_overdue(now, model.changed + model.longest_wait(), model.changed);
@@ -352,6 +355,7 @@ impl World {
     pub(crate) fn is_restored(&self) -> bool {
         self.ledger.unsettled == 0
             && self.commands.is_empty()
+            && !self.has_rollouts()
             && (0..self.groups.len()).all(|group| self.is_at_strength(group))
     }
 
@@ -362,7 +366,8 @@ impl World {
         let bounded = model.written_off > model.wanted;
         let down = self.shown_down(group).len();
         let is_well = model.degraded.is_none() || (down > 0 && down == model.wanted as usize);
-        (ready + down == model.wanted as usize && !leaving && is_well) || bounded
+        let is_enough = (model.least() as usize..=model.wanted as usize).contains(&(ready + down));
+        (is_enough && !leaving && is_well) || bounded
     }
 
     pub(crate) fn check_restored(&mut self) {
@@ -378,6 +383,7 @@ impl World {
                 open.first().map(|job| &self.ledger.jobs[*job])
             )
         });
+        self.check_rollouts_ended();
         for group in 0..self.groups.len() {
             if self.is_at_strength(group) {
                 continue;

@@ -33,6 +33,7 @@ mod pipe;
 mod plan;
 mod process;
 mod revival;
+mod rollouts;
 mod roster;
 mod safety;
 mod shop;

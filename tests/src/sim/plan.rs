@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ganger::internals::{
-    Backlog, Config, GroupConfig, JobOptions, OnTimeout, Order, Pick, PoisonPolicy, Priority, RestartPolicy,
-    RetryOn, Revive,
+    Backlog, Config, GroupConfig, JobOptions, OnTimeout, Order, Pick, PoisonPolicy, Priority, RecyclePolicy,
+    RestartPolicy, RetryOn, Revive,
 };
 
 /// What one schedule is like.
@@ -56,6 +56,7 @@ pub(crate) struct Mix {
     pub(crate) resize: u32,
     pub(crate) shutdown_worker: u32,
     pub(crate) revive: u32,
+    pub(crate) rollout: u32,
     /// Jobs whose handlers kill their worker, hang, fail, and run long, in parts of 1,000.
     pub(crate) killers: u32,
     pub(crate) hangs: u32,
@@ -138,6 +139,7 @@ impl Mix {
             resize: pick(rng, &[0, 0, 2, 10]),
             shutdown_worker: pick(rng, &[0, 0, 2, 10]),
             revive: pick(rng, &[0, 5, 50]),
+            rollout: pick(rng, &[0, 0, 3, 15, 60]),
             killers: pick(rng, &[0, 0, 10, 50, 300]),
             hangs: pick(rng, &[0, 10, 50, 200]),
             failures: pick(rng, &[0, 20, 100, 400]),
@@ -154,6 +156,7 @@ impl Mix {
 
 fn group(rng: &mut Rng, index: usize) -> GroupConfig {
     let heartbeat = millis(rng, 100..=1_000);
+    let revive = pick(rng, &[Revive::Always, Revive::Always, Revive::Always, Revive::ByCommand]);
     GroupConfig {
         prefetch: pick(rng, &[0, 0, 0, 1, 2, 4, 16]),
         pick: policy(rng),
@@ -172,7 +175,9 @@ fn group(rng: &mut Rng, index: usize) -> GroupConfig {
         missing_after: heartbeat * 10,
         restart: restart(rng),
         poison: poison(rng),
-        revive: pick(rng, &[Revive::Always, Revive::Always, Revive::Always, Revive::ByCommand]),
+        // Of one that is revived by command the models know nothing else.
+        recycle: if revive == Revive::Always { recycle(rng) } else { RecyclePolicy::default() },
+        revive,
         ..GroupConfig::new(format!("g{index}"), rng.u32(1..=5))
     }
 }
@@ -199,6 +204,27 @@ fn restart(rng: &mut Rng) -> RestartPolicy {
         jitter: pick(rng, &[0.0, 0.2, 0.2]),
         healthy_after: millis(rng, 200..=5_000),
         job_deaths: pick(rng, &[3, 20, 20]),
+    }
+}
+
+fn recycle(rng: &mut Rng) -> RecyclePolicy {
+    if rng.bool() {
+        return RecyclePolicy::default();
+    }
+    let mebibytes = |rng: &mut Rng, most: u64| (rng.u8(..3) == 0).then(|| rng.u64(50..most) << 20);
+    let above_bytes = mebibytes(rng, 200);
+    RecyclePolicy {
+        above_bytes,
+        samples: rng.u32(1..=3),
+        kill_above_bytes: mebibytes(rng, 250).map(|kill| kill.max(above_bytes.unwrap_or(0)).max(150 << 20)),
+        max_jobs: (rng.u8(..3) == 0).then(|| rng.u64(1..=50)),
+        max_age: (rng.u8(..3) == 0).then(|| millis(rng, 1_000..=10_000)),
+        idle_timeout: (rng.u8(..3) == 0).then(|| millis(rng, 100..=2_000)),
+        min_workers: rng.u32(0..=1),
+        jitter: pick(rng, &[0.0, 0.2, 1.0]),
+        at_once: rng.u32(1..=2),
+        min_uptime: millis(rng, 0..=300),
+        grace: if rng.bool() { Duration::MAX } else { millis(rng, 0..=2_000) },
     }
 }
 

@@ -19,6 +19,11 @@ pub(crate) struct Process {
     pub(crate) worker: WorkerKey,
     pub(crate) group: usize,
     pub(crate) slot: u32,
+    pub(crate) edition: u32,
+    /// How long whoever it replaces, or itself when it is withdrawn, has for what it holds.
+    pub(crate) grace: Duration,
+    /// Somebody else had its slot when it was ordered.
+    pub(crate) was_beside_another: bool,
     pub(crate) name: Arc<str>,
     pub(crate) life: Life,
     pub(crate) sort: Sort,
@@ -234,6 +239,9 @@ impl Process {
             worker,
             group,
             slot,
+            edition: 0,
+            grace: Duration::MAX,
+            was_beside_another: false,
             name,
             life: Life::Ordered,
             sort: Sort::Sound,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ganger::internals::RecyclePolicy;
 use ganger_protocol::{Generation, Ordinal, Time};
 
 /// What the supervisor knows of a worker, from the inputs it got and the actions it took.
@@ -44,6 +45,11 @@ pub(crate) struct Told {
     /// When it answered last, or got a request while it had none.
     pub(crate) last_progress: Time,
     pub(crate) shutdown_by: Option<Time>,
+    /// Looks in a row that may have found it too large, now and at most.
+    pub(crate) large_looks: u32,
+    pub(crate) most_large_looks: u32,
+    /// A look has found it so large that it is to be killed.
+    pub(crate) over_memory: Option<Time>,
 }
 
 impl Told {
@@ -79,6 +85,9 @@ impl Told {
             ripe_at: None,
             last_progress: ordered,
             shutdown_by: None,
+            large_looks: 0,
+            most_large_looks: 0,
+            over_memory: None,
         }
     }
 
@@ -127,6 +136,21 @@ impl Told {
         self.is_written_off
             || self.spawn_failed
             || (self.process_ended.is_some() && (self.link_ended.is_some() || orphaned))
+    }
+
+    /// How large a look found it.
+    pub(crate) fn note_memory(&mut self, now: Time, rss_bytes: Option<u64>, policy: &RecyclePolicy) {
+        let Some(rss_bytes) = rss_bytes else { return };
+        let least = |limit: u64| (limit as f64 * (1.0 - policy.jitter)) as u64;
+        if policy.above_bytes.is_some_and(|limit| rss_bytes > least(limit)) {
+            self.large_looks += 1;
+            self.most_large_looks = self.most_large_looks.max(self.large_looks);
+        } else {
+            self.large_looks = 0;
+        }
+        if policy.kill_above_bytes.is_some_and(|limit| rss_bytes > limit) {
+            self.over_memory.get_or_insert(now);
+        }
     }
 
     /// What a look at it showed.

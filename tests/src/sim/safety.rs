@@ -18,15 +18,20 @@ impl World {
         &self.plan.config.groups[self.procs[proc].group]
     }
 
-    pub(crate) fn check_order(&mut self, proc: usize, group: usize, slot: u32, name: &str) {
+    pub(crate) fn has_anybody(&self, group: usize, slot: u32) -> bool {
+        self.unburied(group).any(|other| self.procs[other].slot == slot)
+    }
+
+    pub(crate) fn check_order(&mut self, proc: usize, group: usize, slot: u32, edition: u32) {
         let now = self.now();
-        let rival = self.live.iter().copied().find(|other| {
-            let other = &self.procs[*other];
-            !other.desk.is_buried && other.group == group && (other.slot == slot || &*other.name == name)
-        });
-        self.court.demand(rival.is_none(), Check::NeverTooMany, || {
-            format!("process {proc} is ordered for slot {slot}, which process {rival:?} has")
-        });
+        let has_anybody = self.has_anybody(group, slot);
+        if self.groups[group].surge() > 0 || self.groups[group].has_ever_rolled() {
+            self.check_successor(group, slot);
+        } else {
+            self.court.demand(!has_anybody, Check::NeverTooMany, || {
+                format!("process {proc} is ordered for slot {slot}, which another has")
+            });
+        }
         self.court.demand(slot < self.groups[group].wanted, Check::NeverTooMany, || {
             format!("process {proc} is ordered for slot {slot} of {} wanted", self.groups[group].wanted)
         });
@@ -34,7 +39,9 @@ impl World {
             format!("process {proc} is ordered after the end has begun")
         });
         self.check_rest(proc, group, slot);
-        if let Err(why) = self.groups[group].start(slot, now) {
+        // A successor is nobody's replacement yet.
+        let is_successor = has_anybody || self.groups[group].roll.is_some_and(|_| edition > 0);
+        if !is_successor && let Err(why) = self.groups[group].start(slot, now) {
             self.accuse(Check::BackoffIsKept, || why);
         }
     }
@@ -111,16 +118,18 @@ impl World {
 
     pub(crate) fn may_be_drained_now(&self, proc: usize) -> bool {
         let process = &self.procs[proc];
-        let is_surplus = process.slot >= self.groups[process.group].wanted;
+        let group = &self.groups[process.group];
+        let is_surplus = process.slot >= group.wanted || group.rests.contains(&process.slot);
         let is_over = (self.end.soft.is_some() && self.ledger.unsettled == 0) || self.end.killed.is_some();
         is_surplus || is_over || process.told.shutdown_by.is_some()
     }
 
     pub(crate) fn check_drain(&mut self, proc: usize) {
-        let has_reason = self.may_be_drained_now(proc);
+        let has_reason = self.may_be_drained_now(proc) || self.is_replaced(proc);
         let process = &self.procs[proc];
-        self.court
-            .demand(has_reason, Check::DrainHoldsBack, || format!("process {proc} is drained for no reason"));
+        self.court.demand(has_reason, Check::NobodyIsMissed, || {
+            format!("process {proc} is drained for no reason, or missed: {process:?}")
+        });
         self.court.demand(process.told.drained.is_none(), Check::LadderInOrder, || {
             format!("process {proc} is drained twice")
         });
@@ -151,9 +160,11 @@ impl World {
         let told = &self.procs[proc].told;
         let policy = self.policy(proc);
         let is_missing = now >= self.court.forgiving(told.beat_seen, told.beat_seen + policy.missing_after);
-        let overstays = told
-            .drained
-            .is_some_and(|at| told.shutdown_by.is_some_and(|by| now >= by) || now >= at + policy.leave_grace);
+        let overstays = told.drained.is_some_and(|at| {
+            told.shutdown_by.is_some_and(|by| now >= by)
+                || self.may_overstay(proc, now)
+                || now >= at + policy.leave_grace
+        });
         is_missing
             || overstays
             || !self.procs[proc].sort.is_truthful()
@@ -204,7 +215,7 @@ impl World {
         let step = match (told.terminated, told.warned) {
             (Some(at), _) => now >= at + policy.term_grace || is_hard,
             (None, Some(at)) => now >= at + WARNING,
-            (None, None) => (is_hard && !wants_warning) || was_unborn,
+            (None, None) => (is_hard && !wants_warning) || was_unborn || told.over_memory == Some(now),
         };
         let has_just_died = told.process_ended == Some(now);
         self.court.demand(step || is_faulty || never_ready || has_just_died, Check::LadderInOrder, || {
