@@ -308,12 +308,7 @@ impl<T: Ticket> Scheduler<T> {
     /// Whether what happens to this worker is the rollout's business, and not a reason to call the group degraded.
     pub(super) fn is_on_trial(&self, key: WorkerKey) -> bool {
         let Some(worker) = self.workers.get(key) else { return false };
-        let group = &self.groups[usize::from(worker.group.0)];
-        let place = group.slots.get(worker.slot as usize);
-        let is_successor = place
-            .and_then(|place| place.succession.as_ref())
-            .is_some_and(|succession| succession.worker == key);
-        is_successor || self.is_of_roll(worker.group, worker.edition)
+        !self.has_slot(key, worker) || self.is_of_roll(worker.group, worker.edition)
     }
 
     fn note_recycled(&mut self, key: WorkerKey) {

@@ -251,7 +251,7 @@ impl<T: Ticket> Scheduler<T> {
         let delay = restart_delay(policy, place.failures, &mut self.random);
         place.due = now + delay;
         if self.is_slot_of_roll(index, slot) {
-            return self.note_roll_failure(index, end);
+            return self.note_slot_failure(index, slot, end);
         }
         let group = &mut self.groups[usize::from(index.0)];
         group.exits.push_back(now);

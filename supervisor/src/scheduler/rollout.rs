@@ -284,6 +284,14 @@ impl<T: Ticket> Scheduler<T> {
         roll.is_some_and(|roll| roll.course == Course::Forward && roll.edition == edition)
     }
 
+    /// A worker failed in a slot whose program is not the group's: one that has been given up says nothing about the next.
+    pub(super) fn note_slot_failure(&mut self, index: GroupIndex, slot: u32, end: &str) {
+        let place = &self.groups[usize::from(index.0)].slots[slot as usize];
+        if self.is_of_roll(index, place.edition) {
+            self.note_roll_failure(index, end);
+        }
+    }
+
     /// A worker of the new program failed.
     pub(super) fn note_roll_failure(&mut self, index: GroupIndex, end: &str) {
         let group = &mut self.groups[usize::from(index.0)];

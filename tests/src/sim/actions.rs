@@ -101,7 +101,8 @@ impl World {
         let was_beside_another = self.has_anybody(group, slot);
         let process = Process::new(worker, group, slot, name, self.plan.room, now);
         let grace = self.groups[group].shortest_grace();
-        self.procs.push(Process { edition, grace, was_beside_another, ..process });
+        let min_uptime = self.groups[group].longest_uptime();
+        self.procs.push(Process { edition, grace, min_uptime, was_beside_another, ..process });
         self.live.push(proc);
         self.check_edition(proc);
         self.groups[group].rests.retain(|rest| *rest != slot);

@@ -35,7 +35,10 @@ impl World {
             .told
             .ready_at
             .is_some_and(|at| now.since(at) >= self.groups[group].healthy_after.mul_f64(0.9));
-        if healthy {
+        let process = &self.procs[proc];
+        let may_have_taken_over =
+            (process.was_beside_another || process.edition > 0) && process.told.ready_at.is_some();
+        if healthy || may_have_taken_over {
             self.groups[group].note_health(slot);
         }
         // Where nobody is replaced, only processes that were never started count.

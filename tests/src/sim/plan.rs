@@ -218,7 +218,7 @@ fn recycle(rng: &mut Rng) -> RecyclePolicy {
         samples: rng.u32(1..=3),
         kill_above_bytes: mebibytes(rng, 250).map(|kill| kill.max(above_bytes.unwrap_or(0)).max(150 << 20)),
         max_jobs: (rng.u8(..3) == 0).then(|| rng.u64(1..=50)),
-        max_age: (rng.u8(..3) == 0).then(|| millis(rng, 1_000..=10_000)),
+        max_age: (rng.u8(..3) == 0).then(|| millis(rng, 3_000..=10_000)),
         idle_timeout: (rng.u8(..3) == 0).then(|| millis(rng, 100..=2_000)),
         min_workers: rng.u32(0..=1),
         jitter: pick(rng, &[0.0, 0.2, 1.0]),

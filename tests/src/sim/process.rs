@@ -22,6 +22,8 @@ pub(crate) struct Process {
     pub(crate) edition: u32,
     /// How long whoever it replaces, or itself when it is withdrawn, has for what it holds.
     pub(crate) grace: Duration,
+    /// How long it must have been ready to take over from somebody.
+    pub(crate) min_uptime: Duration,
     /// Somebody else had its slot when it was ordered.
     pub(crate) was_beside_another: bool,
     pub(crate) name: Arc<str>,
@@ -241,6 +243,7 @@ impl Process {
             slot,
             edition: 0,
             grace: Duration::MAX,
+            min_uptime: Duration::ZERO,
             was_beside_another: false,
             name,
             life: Life::Ordered,

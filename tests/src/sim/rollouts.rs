@@ -54,7 +54,7 @@ impl GroupModel {
         self.roll.map_or(recycle, |roll| recycle.min(roll.terms.min_uptime))
     }
 
-    fn longest_uptime(&self) -> Duration {
+    pub(crate) fn longest_uptime(&self) -> Duration {
         let recycle = self.recycle.min_uptime;
         self.roll.map_or(recycle, |roll| recycle.max(roll.terms.min_uptime))
     }
@@ -147,8 +147,10 @@ impl World {
         let companions = self.companions(proc);
         // Nobody's place was its own before it had shown that it works.
         let told = &self.procs[proc].told;
+        let uptime = self.procs[proc].min_uptime;
         let is_candidate = told.refuses().is_some()
-            || told.ready_at.is_none_or(|at| !self.court.is_overdue(now, at + group.longest_uptime(), at));
+            || self.taint(proc, now).is_some()
+            || told.ready_at.is_none_or(|at| !self.court.is_overdue(now, at + uptime, at));
         let overdue = self.procs[proc]
             .told
             .ready_at
@@ -164,7 +166,9 @@ impl World {
         let Some(drained) = process.told.drained else { return false };
         let is_heir = |heir: &Process| (heir.group, heir.slot) == (process.group, process.slot);
         let mut heirs = self.procs.iter().skip(proc + 1).filter(|heir| is_heir(heir));
-        (process.was_beside_another && now >= drained + process.grace)
+        let group = &self.groups[process.group];
+        let may_be_withdrawn = group.surge() > 0 || group.has_ever_rolled();
+        (may_be_withdrawn && now >= drained + process.grace)
             || heirs.any(|heir| heir.told.ready_at.is_some_and(|at| now >= at + heir.grace))
     }
 
