@@ -146,6 +146,10 @@ pub struct Print {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Flood(pub usize);
 
+/// Uses so many MiB more, and does not give them back; gives the process's number.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Leak(pub usize);
+
 /// Emits an event with a number, so many times.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Emit {
@@ -253,6 +257,7 @@ calls! {
     Later "later" -> String;
     Print "print" -> ();
     Flood "flood" -> ();
+    Leak "leak" -> u32;
     Emit "emit" -> ();
     Count "count" -> ();
     Pause "pause" -> ();

@@ -237,7 +237,9 @@ impl<T: Ticket> Scheduler<T> {
         if place.succession.is_some() || is_leaving || place.awaits_revival().is_some() {
             return None;
         }
-        if group.roll.is_some() && place.edition != self.wanted_edition(index) {
+        if let Some(roll) = &group.roll
+            && !place.runs(self.wanted_edition(index), roll.course)
+        {
             return Some(Why::Rollout);
         }
         let worker = self.workers.get(place.occupant?)?;

@@ -220,7 +220,8 @@ impl<T: Ticket> Scheduler<T> {
         let wanted = self.wanted_edition(index);
         let group = &mut self.groups[usize::from(index.0)];
         let places = group.slots.iter().take(target as usize);
-        let is_done = |place: &&Place| place.edition == wanted || place.awaits_revival().is_some();
+        let course = group.roll.as_ref().map_or(Course::Back, |roll| roll.course);
+        let is_done = |place: &&Place| place.runs(wanted, course);
         let done = places.filter(is_done).count() as u32;
         let Some(roll) = &mut group.roll else { return };
         let status = roll.status(done, target - done);
@@ -235,9 +236,8 @@ impl<T: Ticket> Scheduler<T> {
         let wanted = self.wanted_edition(index);
         let group = &self.groups[usize::from(index.0)];
         let places = group.slots.iter().take(target as usize);
-        // A slot that waits to be revived will be filled with what is wanted then.
-        let are_all_rolled =
-            places.into_iter().all(|place| place.edition == wanted || place.awaits_revival().is_some());
+        let course = group.roll.as_ref().map_or(Course::Back, |roll| roll.course);
+        let are_all_rolled = places.into_iter().all(|place| place.runs(wanted, course));
         are_all_rolled && self.members_where(index, |worker| worker.edition != wanted).next().is_none()
     }
 
@@ -302,6 +302,14 @@ impl<T: Ticket> Scheduler<T> {
             let why = RolloutAbort::Failures { failed: roll.failed, last: end.into() };
             self.abort_roll(index, why);
         }
+    }
+}
+
+impl Place {
+    /// Whether the slot needs nobody any more, or will be filled with what is wanted without a rollout's help.
+    pub(super) fn runs(&self, wanted: Edition, course: Course) -> bool {
+        let is_to_be_filled = course == Course::Back && self.occupant.is_none();
+        self.edition == wanted || is_to_be_filled || self.awaits_revival().is_some()
     }
 }
 

@@ -15,8 +15,8 @@ use std::time::Duration;
 use ganger_tests::arg::{explain_if_asked, unpack};
 use ganger_tests::calls::{
     About, Accept, Acknowledge, Add, Cooperate, Count, Death, Die, Echo, Emit, EmptyHanded, End, Fail, Flood,
-    Forget, Hold, Identity, Inspect, Later, Leave, Manners, Misread, OneTooMany, Panic, Pause, Print, Record,
-    Seen, Spin, Start, Stop, Taken, Try,
+    Forget, Hold, Identity, Inspect, Later, Leak, Leave, Manners, Misread, OneTooMany, Panic, Pause, Print,
+    Record, Seen, Spin, Start, Stop, Taken, Try,
 };
 use ganger_tests::harness::{Arrival, arrive};
 use ganger_tests::peers::{Ask, AskAll, AskAndDie, Complaint, Pester, WhoCalls};
@@ -263,6 +263,10 @@ fn reports(worker: &mut Worker) {
         io::stdout().flush()?;
         io::stderr().write_all(print.err.as_bytes())?;
         Ok(())
+    });
+    worker.on_call(|Leak(mib), _| {
+        hoard(mib).leak();
+        Ok(std::process::id())
     });
     worker.on_call(|Flood(bytes), _| {
         io::stdout().write_all(&vec![b'x'; bytes])?;

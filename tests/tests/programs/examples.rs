@@ -188,3 +188,16 @@ fn cluster_store() {
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     });
 }
+
+/// W10: workers that leak far more than they may use are recycled under load: no job is lost, nobody is killed, and nobody
+/// comes near the limit.
+#[test]
+fn leaky() {
+    patiently().run(|| {
+        let report = run(example("leaky").arg("2000"));
+        let of = |word| figure(&report, word);
+        assert_eq!((of("jobs done"), of("jobs lost"), of("killed")), (2000, 0, 0), "{report}");
+        assert!(of("recycled") >= 3, "{report}");
+        assert!(of("largest worker") < 256 && of("leaked in all") == 500, "{report}");
+    });
+}

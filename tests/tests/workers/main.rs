@@ -1,4 +1,4 @@
-//! What workers are and do: W1 to W4, W6 to W9, W12 and W13, and S7, with real processes. W5, W11 and W14 are among the
+//! What workers are and do: W1 to W4, W6 to W10, W12 and W13, and S7, with real processes. W5, W11 and W14 are among the
 //! faults.
 
 mod groups;
@@ -7,6 +7,7 @@ mod leaving;
 mod library;
 mod listeners;
 mod output;
+mod recycles;
 mod resizing;
 mod revival;
 mod rollouts;
