@@ -20,6 +20,7 @@ pub mod peers;
 pub mod raw;
 pub mod restarts;
 pub mod rig;
+pub mod rolling;
 pub mod runner;
 pub mod sim;
 pub mod store;

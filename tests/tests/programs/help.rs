@@ -16,6 +16,7 @@ fn every_program_explains_itself() {
         env!("CARGO_BIN_EXE_mutants"),
         env!("CARGO_BIN_EXE_raw_worker"),
         env!("CARGO_BIN_EXE_restarts"),
+        env!("CARGO_BIN_EXE_rolling"),
         env!("CARGO_BIN_EXE_simulate"),
         env!("CARGO_BIN_EXE_sweep"),
     ];

@@ -4,5 +4,6 @@ mod fuzzing;
 mod kit;
 mod passing;
 mod restarting;
+mod rolling;
 mod sweeping;
 mod unimpressed;
