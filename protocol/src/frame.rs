@@ -74,6 +74,8 @@ pub enum Kind {
     Taken = 0x8b,
     /// Worker → supervisor: an operation on the store.
     StoreOp = 0x8a,
+    /// Worker → supervisor: how far a request is, or a part of its result.
+    Progress = 0x8c,
 }
 
 impl Kind {
@@ -105,6 +107,7 @@ impl Kind {
             0x8e => K::HealthReport,
             0x8b => K::Taken,
             0x8a => K::StoreOp,
+            0x8c => K::Progress,
             _ => return None,
         })
     }
@@ -125,6 +128,7 @@ impl Kind {
                 | K::StoreOp
                 | K::StoreReply
                 | K::StoreChange
+                | K::Progress
         )
     }
 
@@ -180,7 +184,7 @@ impl Limits {
         match kind {
             K::Request | K::Answer => self.payload,
             K::SupervisorCall | K::SupervisorCallAnswer | K::WorkerCall | K::WorkerCallAnswer => self.payload,
-            K::SupervisorEvent | K::WorkerEvent => self.event,
+            K::SupervisorEvent | K::WorkerEvent | K::Progress => self.event,
             K::PooledRequest | K::PooledAnswer => Place::LEN,
             K::StoreOp | K::StoreReply | K::StoreChange => STORE_PAYLOAD,
             K::SupervisorHello

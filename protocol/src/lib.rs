@@ -47,8 +47,8 @@ pub use inbox::{Growth, Inbox};
 pub use memory::PageError;
 pub use message::{
     Answer, AnswerHead, Answered, CallAnswered, Cancel, EventHead, HealthReport, MAGIC, MAX_HEALTH_REASON,
-    MAX_LISTENERS, Ready, RequestHead, SupervisorCall, SupervisorCallAnswer, SupervisorHello, Taken,
-    ToSupervisor, ToWorker, VERSION, WorkerCall, WorkerCallAnswer, WorkerHello,
+    MAX_LISTENERS, ProgressHead, Ready, RequestHead, SupervisorCall, SupervisorCallAnswer, SupervisorHello,
+    Taken, ToSupervisor, ToWorker, VERSION, WorkerCall, WorkerCallAnswer, WorkerHello,
 };
 pub use metrics::{
     Amount, Change, Counter, Declaration, Gauge, HISTOGRAM_SUFFIXES, Histogram, MAX_BUCKETS, MAX_HELP,

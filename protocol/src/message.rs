@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 mod heads;
+mod progress;
 mod relay;
+
+pub use progress::ProgressHead;
 pub use relay::{CallAnswered, SupervisorCall, SupervisorCallAnswer, WorkerCall, WorkerCallAnswer};
 
 use crate::{
@@ -227,6 +230,8 @@ pub enum ToSupervisor<'a> {
     Event(EventHead<'a>, Payload<'a>),
     /// I leave because you asked me to.
     Goodbye,
+    /// How far a request is.
+    Progress(ProgressHead, Payload<'a>),
     /// I call somebody.
     Call(WorkerCall<'a>, Payload<'a>),
     /// The answer to a call.
@@ -273,7 +278,8 @@ impl<'a> ToWorker<'a> {
             | Kind::Metrics
             | Kind::HealthReport
             | Kind::Taken
-            | Kind::StoreOp => {
+            | Kind::StoreOp
+            | Kind::Progress => {
                 return Err(FrameError::NotAllowed { kind, place: "from a supervisor" });
             }
         })
@@ -301,6 +307,7 @@ impl<'a> ToSupervisor<'a> {
             Kind::HealthReport => ToSupervisor::Health(fields(kind, head)?),
             Kind::Taken => ToSupervisor::Taken(fields(kind, head)?),
             Kind::StoreOp => ToSupervisor::StoreOp(fields(kind, head)?, payload),
+            Kind::Progress => ToSupervisor::Progress(fields(kind, head)?, payload),
             Kind::PooledAnswer => return Err(FrameError::NotAllowed { kind, place: "without a pool" }),
             Kind::SupervisorHello
             | Kind::Request

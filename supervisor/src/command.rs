@@ -11,6 +11,7 @@ use ganger_protocol::{CallReply, Parcel, StoreOp, StoreReply, StoreSink};
 use crate::driver::{Birth, CallTicket, Subscriber};
 use crate::event::Event;
 use crate::metrics::Figures;
+use crate::progress::Feeder;
 use crate::relay::CallCounts;
 use crate::rollout::{HeldProgram, Teller};
 use crate::scheduler::{Backlog, Edition, Explanation, GroupIndex, RolloutTerms, Snapshot, Standstill};
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Enqueue(JobSlot),
     /// End a job for its owner.
     Cancel(JobSlot),
+    /// Give this reader what is reported about a job.
+    Feed(JobSlot, Feeder),
     /// Give a group another size.
     Resize {
         /// The group.

@@ -9,8 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ganger_protocol::{JobId, Time};
+use serde::de::DeserializeOwned;
 
 use crate::command::Command;
+use crate::progress::{Progress, RawProgress};
 use crate::response::{JobResult, read};
 use crate::scheduler::Outcome;
 use crate::shared::Shared;
@@ -107,6 +109,22 @@ impl<C> Handle<C> {
     /// The handle settles as [`Cancelled`](crate::JobError::Cancelled), or with the result that was quicker.
     pub fn cancel(&self) {
         cancel(&self.slot, &self.shared);
+    }
+
+    /// What the job's handlers report before they answer (by the worker's `Context::progress`), from the first report on, as
+    /// far as it is still kept: at most 256 reports and 1 MiB of a job, and of the last 1,024 that have ended. It may be read
+    /// by another thread than the one that waits for the result. Whoever asks last reads.
+    #[must_use]
+    pub fn progress<T: DeserializeOwned>(&self) -> Progress<T> {
+        Progress::new(self.progress_raw())
+    }
+
+    /// As [`progress`](Handle::progress), of handlers that report bytes.
+    #[must_use]
+    pub fn progress_raw(&self) -> RawProgress {
+        let (progress, feeder) = RawProgress::new(Arc::clone(&self.shared));
+        self.shared.send(Command::Feed(self.slot.clone(), feeder));
+        progress
     }
 
     /// Something that can cancel the job without holding its handle.

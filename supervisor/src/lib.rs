@@ -56,7 +56,7 @@
 //! | start | [`Supervisor::builder`], [`Program`], [`Group`] |
 //! | give work | [`Supervisor::enqueue`], [`map`](Supervisor::map), [`enqueue_to`](Supervisor::enqueue_to) |
 //! | say how | [`Job`]: retries, three clocks, priority, delay, key, headers |
-//! | take results | [`Handle`]: wait, look, `.await`, call back |
+//! | take results | [`Handle`]: wait, look, `.await`, call back; [`progress`](Handle::progress) on the way there |
 //! | call | [`Supervisor::call`]: a worker, or all of a group; [`Builder::on_call`]: what workers call |
 //! | watch | [`Supervisor::health`], [`events`](Supervisor::events), [`metrics`](Supervisor::metrics), [`explain`](Supervisor::explain) |
 //! | steer | [`resize`](Supervisor::resize), [`rollout`](Supervisor::rollout), [`shutdown_worker`](Supervisor::shutdown_worker), [`revive`](Supervisor::revive), [`broadcast`](Supervisor::broadcast) |
@@ -94,6 +94,8 @@ mod job;
 mod map;
 mod metrics;
 mod program;
+#[allow(clippy::disallowed_methods, reason = "readers wait, by the clock")]
+mod progress;
 // As of the scheduler.
 #[cfg_attr(not(feature = "internals"), allow(unreachable_pub, dead_code))]
 mod relay;
@@ -139,6 +141,7 @@ pub use job::{Job, Raw, Work};
 pub use map::{Map, MapResult, MapUnordered};
 pub use metrics::Metrics;
 pub use program::Program;
+pub use progress::{NoReport, Progress, RawProgress, Report};
 pub use relay::CallCounts;
 pub use response::{JobResult, Response};
 pub use rlimit::{Resource, Rlimit};
@@ -158,7 +161,7 @@ pub use supervisor::{SoftKill, Supervisor, Ticket};
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::driver::{Ear, Heard, StoreRequest};
+    pub use crate::driver::{Ear, Heard, Said, StoreRequest};
     pub use crate::scheduler::*;
 
     /// The relay of calls.

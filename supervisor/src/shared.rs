@@ -230,8 +230,9 @@ impl Shared {
                         self.rouse(Wake::Task(waker));
                     }
                 }
-                // Replies' senders are dropped, which says it; unborn processes end with their record.
+                // Replies' senders and feeders are dropped, which says it; unborn processes end with their record.
                 Command::Cancel(_)
+                | Command::Feed(..)
                 | Command::Resize { .. }
                 | Command::Rollout { .. }
                 | Command::CancelRollout { .. }

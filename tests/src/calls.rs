@@ -36,6 +36,18 @@ pub struct Record {
     pub line: String,
 }
 
+/// Reports the numbers below `count` as its progress, comes to a gate if there is one, dies if it was told to at its
+/// first attempt, and says how many reports were sent.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Advance {
+    /// How many.
+    pub count: u32,
+    /// The gate.
+    pub gate: Option<PathBuf>,
+    /// How the first attempt ends.
+    pub first_ends: Option<Death>,
+}
+
 /// Adds its attempt as a line to a file, and then ends as told, if told at this attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Try {
@@ -242,6 +254,7 @@ calls! {
     Add "add" -> i64;
     Hold "hold" -> String;
     Record "record" -> u16;
+    Advance "advance" -> u32;
     Try "try" -> u16;
     Fail "fail" -> ();
     Panic "panic" -> ();

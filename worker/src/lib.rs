@@ -75,6 +75,7 @@ pub use ganger_protocol::{
 pub use listener::{Listener, ListenerError};
 pub use request::{Context, RawRequest, RawResponder, Request, Responder};
 pub use serve::ServeError;
+pub use session::ProgressError;
 pub use worker::Worker;
 
 /// The pure half of the worker, for simulators. Not covered by semantic versioning.

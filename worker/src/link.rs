@@ -31,7 +31,9 @@ use crate::courier::{Courier, EVENT_BACKLOG, guarded};
 use crate::current::{self, Duty};
 use crate::listener::Listeners;
 use crate::serve::ServeError;
-use crate::session::{CallTicket, Called, Cancels, Hand, Notice, Outcome, Session, Started, Ticket};
+use crate::session::{
+    CallTicket, Called, Cancels, Hand, Notice, Outcome, ProgressError, Session, Started, Ticket,
+};
 
 pub(crate) use state::{Alert, Locked, Opening, Phase, Reader, State};
 
@@ -205,6 +207,17 @@ impl Link {
             return Err(EmitError::Left);
         }
         state.session.emit(name, payload)?;
+        self.flush_and_watch(&mut state);
+        Ok(())
+    }
+
+    pub(crate) fn progress(&self, ticket: Ticket, payload: Body<'_>) -> Result<(), ProgressError> {
+        let now = self.now();
+        let mut state = self.lock();
+        if state.is_over() {
+            return Err(ProgressError::Left);
+        }
+        state.session.progress(ticket, payload, now)?;
         self.flush_and_watch(&mut state);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Requests in hand: what a handler is given, and how it answers.
 
 mod context;
+mod progress;
 
 use std::cell::Cell;
 use std::fmt;

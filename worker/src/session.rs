@@ -19,6 +19,7 @@ mod calls;
 mod cancels;
 mod hands;
 mod names;
+mod progress;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -43,6 +44,8 @@ pub use cancels::Cancels;
 use hands::Hands;
 pub use hands::{Hand, Ticket};
 use names::Names;
+use progress::Pace;
+pub use progress::ProgressError;
 pub use window::Received;
 use window::Window;
 
@@ -144,6 +147,7 @@ pub struct Session {
     window: Window,
     hands: Hands,
     cancels: Arc<Cancels>,
+    pace: Pace,
     calls: Calls,
     names: Names,
     readiness: Readiness,
@@ -175,6 +179,7 @@ impl Session {
             window: Window::default(),
             hands: Hands::default(),
             cancels: Arc::new(Cancels::new()),
+            pace: Pace::default(),
             calls: Calls::default(),
             names: Names::default(),
             readiness: Readiness::Undecided,

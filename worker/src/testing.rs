@@ -22,6 +22,7 @@ use ganger_protocol::{
     Answered, Attachment, Attachments, Call, Failure, FailureKind, Ordinal, Time, decode, encode,
 };
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::connect;
 use crate::link::{Link, OnLoss};
@@ -68,6 +69,7 @@ pub struct Bench {
     serving: JoinHandle<Result<(), ServeError>>,
     link: Arc<Link>,
     events: VecDeque<(String, Vec<u8>)>,
+    reports: HashMap<Ordinal, VecDeque<Vec<u8>>>,
     answers: HashMap<Ordinal, Answer>,
     others: Others,
 }
@@ -102,6 +104,7 @@ impl Bench {
             serving,
             link,
             events: VecDeque::new(),
+            reports: HashMap::new(),
             answers: HashMap::new(),
             others: Others::default(),
         }
@@ -246,23 +249,24 @@ impl Bench {
             if let Some(event) = self.events.pop_front() {
                 return event;
             }
-            match self.next() {
-                Said::Event(name, payload) => self.events.push_back((name, payload)),
-                Said::Answer(head, payload, attachments) => {
-                    let answer = Answer { answered: head.answered, payload, attachments };
-                    self.answers.insert(head.ordinal, answer);
-                }
-                Said::Hello(_)
-                | Said::Ready(_)
-                | Said::Busy
-                | Said::Taken(_)
-                | Said::Goodbye
-                | Said::Gone
-                | Said::Call(..)
-                | Said::CallAnswer(..)
-                | Said::Metrics(_)
-                | Said::Health(_) => {}
+            self.keep_next();
+        }
+    }
+
+    /// What the handler of a call [reports](crate::Context::progress) next; `None` when it has answered and reported
+    /// nothing more.
+    ///
+    /// # Panics
+    /// When the report is not a `T`, or the worker has ended or says nothing within a minute.
+    pub fn next_progress<T: DeserializeOwned, C>(&mut self, sent: &Sent<C>) -> Option<T> {
+        loop {
+            if let Some(report) = self.reports.get_mut(&sent.ordinal).and_then(VecDeque::pop_front) {
+                return Some(decode(&report).expect("the report is of that type"));
             }
+            if self.answers.contains_key(&sent.ordinal) {
+                return None;
+            }
+            self.keep_next();
         }
     }
 
@@ -304,23 +308,31 @@ impl Bench {
             if let Some(answer) = self.answers.remove(&ordinal) {
                 return answer;
             }
-            match self.next() {
-                Said::Answer(head, payload, attachments) => {
-                    let answer = Answer { answered: head.answered, payload, attachments };
-                    self.answers.insert(head.ordinal, answer);
-                }
-                Said::Event(name, payload) => self.events.push_back((name, payload)),
-                Said::Hello(_)
-                | Said::Ready(_)
-                | Said::Busy
-                | Said::Taken(_)
-                | Said::Goodbye
-                | Said::Gone
-                | Said::Call(..)
-                | Said::CallAnswer(..)
-                | Said::Metrics(_)
-                | Said::Health(_) => {}
+            self.keep_next();
+        }
+    }
+
+    /// Waits for what the worker says next, and keeps it for whoever asks for it.
+    fn keep_next(&mut self) {
+        match self.next() {
+            Said::Event(name, payload) => self.events.push_back((name, payload)),
+            Said::Progress(head, payload) => {
+                self.reports.entry(head.ordinal).or_default().push_back(payload);
             }
+            Said::Answer(head, payload, attachments) => {
+                let answer = Answer { answered: head.answered, payload, attachments };
+                self.answers.insert(head.ordinal, answer);
+            }
+            Said::Hello(_)
+            | Said::Ready(_)
+            | Said::Busy
+            | Said::Taken(_)
+            | Said::Goodbye
+            | Said::Gone
+            | Said::Call(..)
+            | Said::CallAnswer(..)
+            | Said::Metrics(_)
+            | Said::Health(_) => {}
         }
     }
 

@@ -7,6 +7,7 @@ mod calls;
 mod endings;
 mod freight;
 mod hearing;
+mod progress;
 mod threads;
 
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -190,6 +190,9 @@ impl Turn {
         self.settled.jobs += 1;
         self.settled.bytes += slot.charge();
         self.known_jobs -= 1;
+        if !self.reports.is_empty() {
+            self.reports.end(slot.id());
+        }
         self.settled.wakes.extend(slot.settle(outcome));
     }
 }

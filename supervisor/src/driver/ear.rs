@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ganger_protocol::{
-    Address, Answer, Answered, CallAnswered, CallReply, Frame, FrameError, HealthReport, Kind,
-    MAX_CALL_TIMEOUT, MAX_HEALTH_REASON, MetricsReport, Page, Payload, Ready, STORE_WINDOW, StoreOp,
-    StoreOpHead, StoreRefusal, Taken, Time, ToSupervisor, VERSION, WorkerCall, WorkerCallAnswer, WorkerHello,
-    decode,
+    Address, Answer, Answered, CallAnswered, CallReply, Epoch, Frame, FrameError, HealthReport, Kind,
+    MAX_CALL_TIMEOUT, MAX_HEALTH_REASON, MetricsReport, Ordinal, Page, Payload, ProgressHead, Ready,
+    STORE_WINDOW, StoreOp, StoreOpHead, StoreRefusal, Taken, Time, ToSupervisor, VERSION, WorkerCall,
+    WorkerCallAnswer, WorkerHello, decode,
 };
 
 use super::bucket::Bucket;
@@ -83,6 +83,20 @@ pub enum Heard {
         /// Why.
         refusal: StoreRefusal,
     },
+    /// How far a request is.
+    Progress(Said),
+}
+
+/// What a worker says about a request that it has not answered.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
+pub struct Said {
+    /// The request.
+    pub ordinal: Ordinal,
+    /// The assignment it belongs to.
+    pub epoch: Epoch,
+    /// What it reports.
+    pub payload: Vec<u8>,
 }
 
 /// An operation on the store.
@@ -197,10 +211,7 @@ impl Ear {
             (Phase::Introduced, ToSupervisor::Answer(answer)) => self.answer(answer, now),
             (Phase::Introduced, ToSupervisor::Event(head, payload)) => {
                 self.unasked(kind, now)?;
-                let bytes = payload.len() + head.name.len();
-                self.event_bytes.take(bytes as u64, now).map_err(|_| {
-                    format!("events of more than {EVENT_BYTES_PER_SECOND} bytes a second, for seconds")
-                })?;
+                self.event_bytes(payload.len() + head.name.len(), now)?;
                 Ok(Heard::Emitted { name: head.name.into(), payload: payload.into_vec().into() })
             }
             (Phase::Introduced, ToSupervisor::Metrics(report)) => self.metrics(report, head_bytes, now),
@@ -211,6 +222,12 @@ impl Ear {
                 Ok(Heard::Taken(taken))
             }
             (Phase::Introduced, ToSupervisor::StoreOp(head, payload)) => self.store_op(head, payload, now),
+            (Phase::Introduced, ToSupervisor::Progress(head, payload)) => {
+                self.unasked(kind, now)?;
+                self.event_bytes(payload.len(), now)?;
+                let ProgressHead { ordinal, epoch } = head;
+                Ok(Heard::Progress(Said { ordinal, epoch, payload: payload.into_vec() }))
+            }
             (Phase::Introduced, ToSupervisor::Goodbye) => {
                 self.phase = Phase::Left;
                 Ok(Heard::Input(Input::Goodbye(self.worker)))
@@ -295,6 +312,13 @@ impl Ear {
             CallAnswered::Refused(_) => return Err(format!("{} bytes behind a refusal", payload.len())),
         };
         Ok(Heard::CallAnswer { number: head.call, reply })
+    }
+
+    fn event_bytes(&mut self, bytes: usize, now: Time) -> Result<(), String> {
+        let flood = |_| {
+            format!("events and reports of more than {EVENT_BYTES_PER_SECOND} bytes a second, for seconds")
+        };
+        self.event_bytes.take(bytes as u64, now).map_err(flood)
     }
 
     /// Until when nothing more is to be read, if the worker has said more than its quota.

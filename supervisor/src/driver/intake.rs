@@ -118,7 +118,7 @@ impl Turn {
 
     /// Reads what a worker says and hands it to the scheduler.
     fn read_link(&mut self, worker: WorkerKey) -> Result<LinkReading, Offence> {
-        let Turn { now, scheduler, relay, workers, peer, metrics, counter, .. } = self;
+        let Turn { now, scheduler, relay, workers, peer, metrics, counter, reports, .. } = self;
         let Some(record) = workers.worker_mut(worker) else { return Ok(LinkReading::Drained) };
         let name = record.name.clone();
         let seat = Seat { group: record.group, slot: record.slot };
@@ -147,6 +147,7 @@ impl Turn {
             Heard::Metrics(report) => metrics.hear(worker, seat, report),
             Heard::StoreOp(request) => misuse = misuse.or(counter.asked(*now, worker, *request).err()),
             Heard::StoreRefused { id, refusal } => counter.refused(worker, id, refusal),
+            Heard::Progress(said) => reports.take_in(scheduler, worker, said),
         });
         for (event, payload) in emitted {
             self.publish(&Event::Custom { worker: name.clone(), name: event, payload });

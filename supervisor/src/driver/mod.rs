@@ -25,6 +25,7 @@ mod orders;
 mod output;
 mod process;
 mod relay;
+mod reports;
 mod restrain;
 mod sample;
 mod signals;
@@ -51,7 +52,7 @@ pub(crate) use self::config::{
 };
 pub(crate) use self::courier::Courier;
 #[cfg(feature = "internals")]
-pub use self::ear::{Ear, Heard, StoreRequest};
+pub use self::ear::{Ear, Heard, Said, StoreRequest};
 pub(crate) use self::executable::Executable;
 pub(crate) use self::relay::CallTicket;
 pub(crate) use self::spawn::Birth;
@@ -62,6 +63,7 @@ use self::editions::Editions;
 use self::first::FirstSpawns;
 use self::guard::Guard;
 use self::oom::OomCounter;
+use self::reports::Reports;
 use self::signals::Signals;
 use self::solitude::Solitude;
 use self::spawn::{Blueprint, SpawnRequest};
@@ -160,6 +162,7 @@ fn start_threads(
         events_missed: 0,
         metrics: Ledger::default(),
         settled: Settled::default(),
+        reports: Reports::default(),
         dirty: Vec::new(),
         written_off: Vec::new(),
         held: None,

@@ -40,6 +40,7 @@ impl Turn {
                     self.input(Input::Cancel(job));
                 }
             }
+            Command::Feed(slot, feeder) => self.feed(&slot, feeder),
             Command::Resize { group, workers } => self.input(Input::Resize { group, workers }),
             Command::Rollout { group, terms, program, teller, reply } => {
                 let edition = self.scheduler.roll_out(self.now, group, terms);

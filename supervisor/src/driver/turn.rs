@@ -27,6 +27,7 @@ use super::link::Flushed;
 use super::oom::OomCounter;
 use super::process::Process;
 use super::relay::CallTicket;
+use super::reports::Reports;
 use super::signals::Signals;
 use super::solitude::Solitude;
 use super::spawn::SpawnRequest;
@@ -77,6 +78,7 @@ pub(crate) struct Turn {
     /// What the workers' metrics add up to.
     pub(super) metrics: Ledger,
     pub(super) settled: Settled,
+    pub(super) reports: Reports,
     /// Workers whose outboxes are due.
     pub(super) dirty: Vec<WorkerKey>,
     /// Processes that survived SIGKILL for too long; reaped if they end after all.
@@ -303,7 +305,7 @@ impl Turn {
         if *jobs > 0 {
             self.shared.admission.release(std::mem::take(jobs), std::mem::take(bytes));
         }
-        for wake in wakes.drain(..) {
+        for wake in self.reports.wakes.drain(..).chain(wakes.drain(..)) {
             self.shared.rouse(wake);
         }
         self.wake_callers();

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use ganger_tests::arg::{explain_if_asked, unpack};
 use ganger_tests::calls::{
-    About, Accept, Acknowledge, Add, Cooperate, Count, Death, Die, Echo, Emit, EmptyHanded, End, Fail, Flood,
-    Forget, Hold, Identity, Inspect, Later, Leak, Leave, Manners, Misread, OneTooMany, Panic, Pause, Print,
-    Record, Seen, Spin, Start, Stop, Taken, Try,
+    About, Accept, Acknowledge, Add, Advance, Cooperate, Count, Death, Die, Echo, Emit, EmptyHanded, End,
+    Fail, Flood, Forget, Hold, Identity, Inspect, Later, Leak, Leave, Manners, Misread, OneTooMany, Panic,
+    Pause, Print, Record, Seen, Spin, Start, Stop, Taken, Try,
 };
 use ganger_tests::harness::{Arrival, arrive};
 use ganger_tests::peers::{Ask, AskAll, AskAndDie, Complaint, Pester, WhoCalls};
@@ -157,6 +157,16 @@ fn simple_calls(worker: &mut Worker) {
     worker.on_call(|record: Record, context| {
         add_line(&record.file, &record.line)?;
         Ok(context.attempt())
+    });
+    worker.on_call(|advance: Advance, context| {
+        let sent = (0..advance.count).filter(|number| context.progress(number).is_ok()).count();
+        if let Some(gate) = &advance.gate {
+            wait_at(gate, &in_hand(context))?;
+        }
+        if let Some(death) = advance.first_ends.filter(|_| context.attempt() == 1) {
+            die(&death);
+        }
+        Ok(sent as u32)
     });
     worker.on_raw("reverse", |request| {
         let (mut bytes, responder) = request.into_parts();

@@ -4,7 +4,7 @@ use fastrand::Rng;
 use ganger_protocol::{
     Address, AnswerHead, Answered, Body, CallAnswered, Cancel, Epoch, EventHead, Failure, Frame, FrameError,
     Generation, Growth, HEADER_LEN, Header, Inbox, JobId, Kind, LARGE_PAYLOAD, Limits, MAGIC, MAX_HEAD,
-    Ordinal, Outbox, Payload, Ready, Refusal, RequestHead, STORE_PAYLOAD, SupervisorCall,
+    Ordinal, Outbox, Payload, ProgressHead, Ready, Refusal, RequestHead, STORE_PAYLOAD, SupervisorCall,
     SupervisorCallAnswer, SupervisorHello, ToSupervisor, ToWorker, VERSION, WorkerCall, WorkerCallAnswer,
     WorkerHello, encode,
 };
@@ -150,6 +150,7 @@ fn said_by_worker(message: &ToSupervisor<'_>) -> Vec<u8> {
         ToSupervisor::Metrics(report) => encode(report),
         ToSupervisor::Health(report) => encode(report),
         ToSupervisor::StoreOp(head, _) => encode(head),
+        ToSupervisor::Progress(head, _) => encode(head),
         ToSupervisor::Busy | ToSupervisor::Goodbye => Ok(Vec::new()),
     };
     encoded.expect("a message encodes")
@@ -195,6 +196,8 @@ fn worker_stream() -> Vec<u8> {
     outbox.frame(Kind::WorkerCall, &call, Body::Copy(b"an argument"));
     let answer = WorkerCallAnswer { call: 7, answered: CallAnswered::Refused(Refusal::QueueFull) };
     outbox.frame(Kind::WorkerCallAnswer, &answer, Body::Copy(&[]));
+    let report = ProgressHead { ordinal: Ordinal(1), epoch: Epoch(1) };
+    outbox.frame(Kind::Progress, &report, Body::Copy(b"half"));
     outbox.frame(Kind::Busy, &(), Body::Copy(&[]));
     outbox.frame(Kind::Goodbye, &(), Body::Copy(&[]));
     outbox.take_bytes()

@@ -9,7 +9,9 @@ use ganger::internals::{
     Backlog, Config, ExitStatus, GroupConfig, GroupIndex, Input, JobKey, JobOptions, OnTimeout, Order,
     Outcome, Pick, Priority, RetryOn, SpawnFailure, WorkerKey,
 };
-use ganger_protocol::{Answered, Epoch, EventHead, Kind, Ordinal, Page, Taken, Time, VERSION, Vitals};
+use ganger_protocol::{
+    Answered, Epoch, EventHead, Kind, Ordinal, Page, ProgressHead, Taken, Time, VERSION, Vitals,
+};
 
 use super::Features;
 use super::tape::Tape;
@@ -150,6 +152,7 @@ fn act_up(rig: &mut Rig, peer: usize, step: usize, tape: &mut Tape<'_>, features
         16 if tape.bit() => taken(rig, peer, tape),
         16 => frame(Kind::Busy, &(), &[]),
         17 => frame(Kind::Goodbye, &(), &[]),
+        18 if tape.bit() => progress(rig, peer, tape),
         18 => frame(Kind::WorkerEvent, &EventHead { name: "news".into() }, &[0; 40]),
         19 => Peer::hello(VERSION + u16::from(tape.bit())),
         20 => {
@@ -161,6 +164,14 @@ fn act_up(rig: &mut Rig, peer: usize, step: usize, tape: &mut Tape<'_>, features
         _ => return scribble(&rig.peers[peer].page, now, tape),
     };
     say(rig, peer, &said, tape, features);
+}
+
+/// A report about the oldest request, or about one that may not be.
+fn progress(rig: &mut Rig, peer: usize, tape: &mut Tape<'_>) -> Vec<u8> {
+    let now = rig.now();
+    rig.peers[peer].start_next(now);
+    let head = ProgressHead { ordinal: Ordinal(tape.below(8) as u32), epoch: Epoch(tape.below(4) as u32) };
+    frame(Kind::Progress, &head, &[1; 20])
 }
 
 /// Now and then only a part of what is to be said is said, or a byte of it is another.

@@ -206,6 +206,10 @@ impl Rig {
                 }
                 Heard::Emitted { .. } | Heard::Metrics(_) => {}
                 Heard::StoreOp(_) | Heard::StoreRefused { .. } => {}
+                Heard::Progress(report) => {
+                    // It may be about anything: to ask must be harmless.
+                    let _ = scheduler.working_on(*key, report.ordinal, report.epoch);
+                }
             }
         }
         expect_modest(inbox, *received);

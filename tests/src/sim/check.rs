@@ -39,6 +39,8 @@ checks! {
     EpochsAreFresh,
     /// P6: a reply is the bytes of the current attempt's whole answer, from the worker that held it.
     ReplyIsGenuine,
+    /// J17: a report is believed from the worker that holds its attempt, for the job that it is about.
+    ProgressIsGenuine,
     /// Reply beats exit: an answer that was wholly written counts, however its worker ended.
     ReplyBeatsExit,
     /// `started: no` is said only when no handler was called, and none is called afterwards.

@@ -295,6 +295,9 @@ impl World {
                 let ran = std::time::Duration::from_nanos(answer.head.run_nanos);
                 Input::Answer { worker, ordinal: answer.head.ordinal, epoch: answer.head.epoch, ran, reply }
             }
+            ToSupervisor::Progress(head, payload) => {
+                return self.note_progress(proc, head, &payload.into_vec());
+            }
             ToSupervisor::Taken(taken) => {
                 let started = self.procs[proc].started();
                 Input::Taken { worker, ordinal: taken.ordinal, epoch: taken.epoch, started }

@@ -1,7 +1,7 @@
 //! What the supervisor was told by a worker, and what it tells.
 
 use ganger::internals::{Event, Outcome, Reply};
-use ganger_protocol::{Epoch, Failure, Ordinal, RetryHint};
+use ganger_protocol::{Epoch, Failure, Ordinal, ProgressHead, RetryHint};
 
 use super::check::Check;
 use super::hash::{hash_bytes, hash_failure};
@@ -41,6 +41,31 @@ impl World {
         told.answers += 1;
         told.last_progress = now;
         self.groups[group].note_answer(slot);
+    }
+
+    /// A report was read: it is believed if, and only if, its attempt is the one that its job's owner waits for.
+    pub(crate) fn note_progress(
+        &mut self,
+        proc: usize,
+        head: ProgressHead,
+        report: &[u8],
+    ) -> Result<(), String> {
+        let ProgressHead { ordinal, epoch } = head;
+        let Some((key, number)) = self.scheduler.working_on(self.procs[proc].worker, ordinal, epoch) else {
+            return Ok(());
+        };
+        let job = self.scheduler.ticket(key).map(|ticket| ticket.index);
+        let held = self.held(proc, ordinal, epoch);
+        let is_current = held.is_some_and(|held| {
+            let attempt = &self.ledger.attempts[held];
+            let is_own = job == Some(attempt.job) && attempt.number == number;
+            let is_said = report == (held as u64).to_be_bytes() || attempt.is_garbled;
+            is_own && (is_said || attempt.is_vague)
+        });
+        self.court.demand(is_current, Check::ProgressIsGenuine, || {
+            format!("a report of process {proc} about {ordinal:?} {epoch:?} is believed for job {job:?}")
+        });
+        Ok(())
     }
 
     pub(crate) fn note_ready(&mut self, proc: usize, capacity: u32) {

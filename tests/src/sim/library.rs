@@ -317,6 +317,7 @@ impl World {
             was_cancelled: false,
         };
         self.procs[proc].runs.push(run);
+        self.report(proc, run);
         self.schedule_handler_end(proc, run, facts.run_mean);
     }
 
@@ -327,6 +328,18 @@ impl World {
             session.outbox().frame(Kind::Taken, &taken, Body::Copy(&[]));
         }
         self.write_soon(proc);
+    }
+
+    /// Some handlers report how far they are.
+    fn report(&mut self, proc: usize, run: Run) {
+        let Some(attempt) = run.attempt.filter(|attempt| attempt % 8 == 0) else { return };
+        let now = self.now();
+        let Some(session) = self.procs[proc].session.as_mut() else { return };
+        let report = (attempt as u64).to_be_bytes();
+        // One that comes too soon after others is refused, which is nothing to a handler.
+        if session.progress(run.ticket, Body::Copy(&report), now).is_ok() {
+            self.write_soon(proc);
+        }
     }
 
     fn draw_end(&mut self, script: Script) -> RunEnd {

@@ -6,6 +6,7 @@ mod descriptors;
 mod hosts;
 mod peers;
 mod pools;
+mod progress;
 mod replies;
 mod requests;
 mod starts;

@@ -107,6 +107,23 @@ fn greeter() {
     });
 }
 
+/// J12, J17: a mixed crowd in order, a low job that is done although high ones never end, keys, a delay, progress.
+#[test]
+fn priorities() {
+    patiently().run(|| {
+        let text = run(&mut example("priorities"));
+        let classes = "opens, high 1, high 2, high 3, normal 1, normal 2, normal 3, low 1, low 2, low 3";
+        let words = [
+            &format!("classes    {classes}")[..],
+            "no hunger  a low job was done after ",
+            "a: soup, a: fish, a: cake, b: soup, b: fish, b: cake, c: soup, c: fish, c: cake",
+            "a reminder came in time",
+            "a roast: 25 %, 50 %, 75 %, 100 %",
+        ];
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    });
+}
+
 /// M3, M4: what one worker has set every other gets, because the primary keeps it; what each has done, and whether it
 /// is well, is collected from all.
 #[test]

@@ -96,6 +96,11 @@ impl Hands {
         Some(hand)
     }
 
+    pub(super) fn holds(&self, ticket: Ticket) -> bool {
+        let hand = self.slots.get(ticket.slot()).and_then(Option::as_ref);
+        hand.is_some_and(|hand| hand.ticket == ticket)
+    }
+
     pub(super) fn find(&self, cancel: Cancel) -> Option<Ticket> {
         let found = |hand: &&Hand| hand.ticket.ordinal == cancel.ordinal && hand.ticket.epoch == cancel.epoch;
         self.iter().find(found).map(|hand| hand.ticket)

@@ -25,6 +25,7 @@ enum Said {
     Metrics(MetricsReport),
     Health(Option<String>),
     Goodbye,
+    Progress(u32, Vec<u8>),
     Call(u64),
     CallAnswer(u64, CallAnswered),
 }
@@ -108,6 +109,7 @@ impl Pair {
                 ToSupervisor::Health(report) => Said::Health(report.failure),
                 ToSupervisor::Taken(_) => panic!("nothing was attached"),
                 ToSupervisor::StoreOp(..) => panic!("nobody asks the store"),
+                ToSupervisor::Progress(head, payload) => Said::Progress(head.ordinal.0, payload.into_vec()),
                 ToSupervisor::Hello(_) => panic!("a session says no Hello"),
             });
         }

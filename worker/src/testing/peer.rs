@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use ganger_protocol::{
     Address, AnswerHead, Attachments, Body, Epoch, EventHead, Growth, Hatch, HealthReport, Inbox, JobId,
-    Kind, Limits, MAGIC, MetricsReport, Ordinal, Outbox, Packet, Page, Ready, RequestHead, SupervisorHello,
-    Taken, Time, ToSupervisor, VERSION, WorkerCallAnswer, WorkerHello, read_into, ring, send_with_fds,
-    write_from,
+    Kind, Limits, MAGIC, MetricsReport, Ordinal, Outbox, Packet, Page, ProgressHead, Ready, RequestHead,
+    SupervisorHello, Taken, Time, ToSupervisor, VERSION, WorkerCallAnswer, WorkerHello, read_into, ring,
+    send_with_fds, write_from,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use serde::Serialize;
@@ -31,6 +31,7 @@ pub(crate) enum Said {
     Metrics(MetricsReport),
     Health(HealthReport),
     Goodbye,
+    Progress(ProgressHead, Vec<u8>),
     Gone,
 }
 
@@ -245,6 +246,7 @@ fn said(message: ToSupervisor<'_>, hatch: &Hatch, fds: u8) -> Said {
         ToSupervisor::Taken(taken) => Said::Taken(taken),
         ToSupervisor::Event(head, payload) => Said::Event(head.name.into_owned(), payload.into_vec()),
         ToSupervisor::Goodbye => Said::Goodbye,
+        ToSupervisor::Progress(head, payload) => Said::Progress(head, payload.into_vec()),
         ToSupervisor::Call(head, payload) => {
             Said::Call(head.call, head.to, head.name.into_owned(), payload.into_vec())
         }
