@@ -315,7 +315,7 @@ impl World {
             let slot = self.procs[proc].slot;
             self.unburied(group).filter(|other| self.procs[*other].slot == slot).count() == 1
         };
-        if is_hindered || !self.unburied(group).all(|proc| alone(proc)) {
+        if is_hindered || !self.unburied(group).all(alone) {
             self.groups[group].unhindered_since = now;
             return;
         }

@@ -53,7 +53,7 @@ fn an_answer_counts_from_its_last_byte_on() {
             match raw_call(&supervisor, "default-0") {
                 Ok(data) => assert_eq!((bytes, &data[..]), (length, &reply[..])),
                 Err(CallError::TargetLost { .. }) => {
-                    assert_ne!(bytes, length, "a whole answer is thrown away")
+                    assert_ne!(bytes, length, "a whole answer is thrown away");
                 }
                 Err(other) => panic!("{bytes} bytes: {other:?}"),
             }

@@ -42,7 +42,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(seed: u64, keep_lines: usize) -> Exchange {
-        let mut rng = Rng::with_seed(seed ^ 0x0ca1_1ed);
+        let mut rng = Rng::with_seed(seed ^ 0x00ca_11ed);
         let now = Time::from_nanos(rng.u64(0..1 << 40));
         let config = RelayConfig {
             held: rng.usize(1..8),
@@ -157,7 +157,7 @@ impl Exchange {
         };
         let size = if self.rng.u8(..6) == 0 { self.rng.usize(8..150) } else { 8 };
         let own = caller.map(|peer| self.peers[peer].next_call(&mut self.rng));
-        let token = self.model.calls(self.now, caller.zip(own), to.clone(), timeout, size);
+        let token = self.model.calls(self.now, caller.zip(own), &to, timeout, size);
         self.trace.note(self.now, 62, token, 0, || format!("call {token}: {caller:?} calls {to}"));
         let mut payload = vec![0; size];
         payload[..8].copy_from_slice(&token.to_le_bytes());

@@ -129,13 +129,13 @@ impl Model {
         &mut self,
         now: Time,
         caller: Option<(usize, u64)>,
-        to: Address,
+        to: &Address,
         timeout: Duration,
         size: usize,
     ) -> u64 {
         let token = self.calls.len() as u64;
         let caller_index = caller.map(|(worker, _)| worker);
-        let mut meant = self.meant(caller_index, &to);
+        let mut meant = self.meant(caller_index, to);
         for party in meant.parties_if_any() {
             party.was_full = !self.has_room(party.target, size);
         }
