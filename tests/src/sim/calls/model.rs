@@ -326,7 +326,7 @@ impl Model {
         let is_at_once = call.at == now || call.caller.is_none();
         let deadline = call.at + call.timeout;
         if let (Meant::OneOf(some), Some(name)) = (&call.meant, from)
-            && let Some(one) = some.iter().find(|party| party.name.as_deref() == Some(name))
+            && let Some(one) = who_refuses(some, name, reply)
         {
             let target = one.target;
             call.meant.settle_on(target, Some(name));
@@ -394,6 +394,13 @@ impl Party {
     fn new(target: Target, name: Option<Arc<str>>, refusal: Option<Refusal>) -> Party {
         Party { target, name, refusal, was_full: false, number: None, said: None, is_told: false }
     }
+}
+
+/// Of those who might be meant, the one of this name; while a worker is replaced there are two of it.
+fn who_refuses<'a>(some: &'a [Party], name: &str, reply: &CallReply) -> Option<&'a Party> {
+    let is_full = *reply == CallReply::Refused(Refusal::QueueFull);
+    let mut namesakes = some.iter().filter(|party| party.name.as_deref() == Some(name));
+    namesakes.find(|party| party.was_full || !is_full)
 }
 
 impl Meant {
