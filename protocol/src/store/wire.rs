@@ -142,7 +142,7 @@ impl<'a> StoreOp<'a> {
     /// The same, with the payload that came behind it.
     ///
     /// # Errors
-    /// [`StrayPayload`] when it can have none.
+    /// When there is a payload and it can have none.
     pub fn with_payload(mut self, payload: Payload<'_>) -> Result<StoreOp<'a>, StrayPayload> {
         match &mut self {
             StoreOp::Set { value, .. } => *value = bytes_of(payload),

@@ -178,11 +178,13 @@ impl<T: Ticket> Scheduler<T> {
         first.zip(last).is_some_and(|(first, last)| first.at < Priority::Normal.rank(last.enqueued, ageing))
     }
 
-    /// The rank of the job whose turn it is, if it is one that is not sent ahead.
+    /// The first rank of those who wait by rank, whether or not a plain job comes before all of them: that one may be
+    /// sent ahead, they may not.
     pub(super) fn waiting_rank(&mut self, index: GroupIndex) -> Option<Rank> {
+        let jobs = &self.jobs;
         // Most groups have none.
-        self.groups[usize::from(index.0)].aside.as_ref()?;
-        self.front(index)?.rank
+        let aside = self.groups[usize::from(index.0)].aside.as_mut()?;
+        aside.ranks.first(|key| jobs.has(key)).map(|(rank, _)| rank)
     }
 
     /// A job of this kind has ended, in this phase; `attempt` says whether a worker is still at it.

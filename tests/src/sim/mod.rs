@@ -4,7 +4,7 @@
 //! real one does, links that deliver bytes in pieces and are cut at any of them, and model processes that crash,
 //! hang, stop, lie and write garbage. A reference model, written from the promises, follows every job; checks say
 //! what must never happen and what must happen at last. The same seed always gives the same schedule. The store, which
-//! knows nothing of jobs, has a world of its own in each schedule: [`shop`].
+//! knows nothing of jobs, has a world of its own in each schedule: `shop`.
 //!
 //! ```text
 //! caller ──commands──▶ driver ──inputs──▶ Scheduler ──actions──▶ driver ──bytes──▶ processes (Session)
