@@ -84,11 +84,12 @@ impl<T: Ticket> Scheduler<T> {
                 worker.ready_since.get_or_insert(now);
                 worker.beat_seen = now;
                 let (name, group) = (Arc::clone(&worker.name), worker.group);
+                // Whoever is told of it may give a job at once.
+                self.note_admission(group);
                 if is_news {
                     self.tell(Event::WorkerReady { worker: name, capacity });
                 }
                 self.note_online();
-                self.note_admission(group);
                 if is_lowered {
                     self.take_back(key);
                 }

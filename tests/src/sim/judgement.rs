@@ -93,7 +93,10 @@ impl World {
         if self.may_be_on_trial(proc) && !(told.drained.is_some() || told.said_goodbye) {
             return Fault::Maybe;
         }
-        let is_odd = told.spawn_failed
+        // Whoever has its place already may have made it nobody's loss before it was buried.
+        let is_succeeded = self.companions(proc).iter().any(|other| *other > proc);
+        let is_odd = is_succeeded
+            || told.spawn_failed
             || told.process_ended.is_none()
             || told.violated.is_some()
             || !process.sort.is_truthful();

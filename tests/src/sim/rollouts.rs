@@ -67,7 +67,7 @@ impl GroupModel {
 
 impl World {
     /// The others of its slot that nobody has sent away.
-    fn companions(&self, proc: usize) -> Vec<usize> {
+    pub(crate) fn companions(&self, proc: usize) -> Vec<usize> {
         let (group, slot) = (self.procs[proc].group, self.procs[proc].slot);
         let stays = |other: &usize| {
             let other = &self.procs[*other];

@@ -133,7 +133,7 @@ impl Ledger {
             format!("job {index} ran out of its {clock:?} clock at {now:?}, which was due at {due:?}")
         });
         let since = match clock {
-            WhichClock::Queue | WhichClock::Total => Some(job.enqueued),
+            WhichClock::Queue | WhichClock::Total => Some(job.counts_from),
             WhichClock::Run => job.attempts.last().and_then(|last| self.attempts[*last].marked),
         };
         let earliest = since.zip(due).map(|(since, due)| court.forgiving(since, due));
