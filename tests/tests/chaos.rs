@@ -40,6 +40,16 @@ fn workers_killed_and_stopped_at_random() {
     });
 }
 
+/// S6, W10, P11: as above, while groups are rolled out and workers recycled as well.
+#[test]
+fn workers_killed_while_they_are_replaced() {
+    Scenario::default().deadline(Duration::from_secs(120)).run(|| {
+        expect_clean(
+            "--jobs 10000 --workers 4 --kill-every-ms 25 --seed 24 --roll-every-ms 60 --minutes 1 --least-kills 20",
+        );
+    });
+}
+
 /// A run that has proven nothing does not look like one that has.
 #[test]
 fn too_few_kills_are_no_success() {

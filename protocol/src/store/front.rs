@@ -20,7 +20,8 @@ use crate::{CodecError, decode, encode};
 /// It lives in the supervisor, in memory, and does one operation after the other: whatever order two of them are
 /// done in, everybody sees the same. It has the same methods in the supervisor (`Supervisor::store`), where an
 /// operation is a command to the loop, and in a worker (`Control::store`), where it is a message to the supervisor and
-/// one back. Clones are the same store, for any thread; each method waits for its answer, at most 30 s.
+/// one back. Clones are the same store, for any thread; each method waits for its answer: in a worker at most
+/// 30 s, in the supervisor until the loop, which always answers, has ended.
 ///
 /// Values are encoded as the arguments of calls are, with `serde`; `…_raw` takes and gives bytes. A value that is read
 /// as another type than it was written as is an error at best: types are not stored.

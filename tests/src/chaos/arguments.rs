@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Stop and continue workers as well
     #[arg(long)]
     stop: bool,
+    /// Roll a group out so often, workers are recycled by age as well; 0: never
+    #[arg(long = "roll-every-ms", value_name = "MS", default_value = "0", value_parser = maybe_millis)]
+    pub(crate) roll_every: Duration,
     /// Give no job after so many minutes
     #[arg(long = "minutes", value_name = "N", default_value = "60", value_parser = minutes)]
     pub(crate) longest: Duration,
@@ -46,6 +49,10 @@ fn millis(text: &str) -> Result<Duration, String> {
     positive(text).map(Duration::from_millis)
 }
 
+fn maybe_millis(text: &str) -> Result<Duration, String> {
+    number(text).map(Duration::from_millis)
+}
+
 fn minutes(text: &str) -> Result<Duration, String> {
     number(text).map(|minutes| Duration::from_secs(minutes * 60))
 }
@@ -61,12 +68,13 @@ mod tests {
 
     #[test]
     fn the_documented_form_is_understood() {
-        let line = "--jobs 1_000_000 --workers 4 --kill-every-ms 20 --seed 7 --stop --minutes 2";
+        let line =
+            "--jobs 1_000_000 --workers 4 --kill-every-ms 20 --seed 7 --stop --roll-every-ms 90 --minutes 2";
         let arguments = parse(line).expect("right");
         assert_eq!((arguments.jobs, arguments.workers, arguments.seed), (1_000_000, 4, 7));
         assert_eq!(arguments.kill_every, Duration::from_millis(20));
         assert_eq!((arguments.stops(), arguments.longest), (Stops::Some, Duration::from_secs(120)));
-        assert_eq!(arguments.least_kills, 500);
+        assert_eq!((arguments.least_kills, arguments.roll_every), (500, Duration::from_millis(90)));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod journal;
 mod ledger;
 mod plan;
 mod reaper;
+mod roller;
 mod run;
 mod submitter;
 mod sums;

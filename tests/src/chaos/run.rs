@@ -17,6 +17,7 @@ use super::checker::check;
 use super::journal::Journal;
 use super::ledger::Ledger;
 use super::reaper::{self, Record, Terms};
+use super::roller::{self, Rolls};
 use super::submitter::{self, Errands, Notes, ON_THE_WAY};
 use super::sums::{Sums, grouped};
 
@@ -37,6 +38,7 @@ struct Outcome {
     ledger: Ledger,
     notes: Vec<Notes>,
     record: Record,
+    rolls: Rolls,
     took: Duration,
     has_stopped: bool,
 }
@@ -60,15 +62,15 @@ fn witness(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {
     let (supervisor, events) = builder(arguments, &groups, &journal).start_with_events()?;
     let is_over = AtomicBool::new(false);
     let terms = Terms { kill_every: arguments.kill_every, stops: arguments.stops(), seed: arguments.seed };
-    let (notes, has_stopped, record) = thread::scope(|scope| {
+    let (notes, rolls, has_stopped, record) = thread::scope(|scope| {
         let reaper = scope.spawn(|| reaper::reap(terms, &events, &is_over));
-        let notes = give_all(arguments, &supervisor, &groups, begin);
+        let (notes, rolls) = give_and_roll(arguments, &supervisor, &groups, begin);
         is_over.store(true, Ordering::Relaxed);
         let has_stopped = end(supervisor);
-        (notes, has_stopped, reaper.join().expect("the reaper has not panicked"))
+        (notes, rolls, has_stopped, reaper.join().expect("the reaper has not panicked"))
     });
     let ledger = ledger(&notes, &record, &journal)?;
-    Ok(Outcome { ledger, notes, record, took: begin.elapsed(), has_stopped })
+    Ok(Outcome { ledger, notes, record, rolls, took: begin.elapsed(), has_stopped })
 }
 
 /// The names of the groups, and at how many deaths each gives up a job. One gives up as early as it does by
@@ -86,7 +88,9 @@ fn builder(arguments: &Arguments, groups: &[(&'static str, u8)], journal: &Journ
         let (name, deaths) = groups[at];
         let program = Program::this().arg(journal.path()).arg(threads.to_string());
         let poison = PoisonPolicy { deaths, losses: if deaths == 255 { 255 } else { 8 } };
-        unhurried(Group::new(name, program).workers(workers).prefetch(prefetch).poison(poison))
+        let group = Group::new(name, program).workers(workers).prefetch(prefetch).poison(poison);
+        let is_recycled = !arguments.roll_every.is_zero();
+        unhurried(if is_recycled { group.max_age(Duration::from_millis(300)) } else { group })
     };
     let builder = Supervisor::builder(make(0, 1, 0, arguments.workers - half * (groups.len() - 1)))
         // What one submitter has on its way, so that it is full now and then.
@@ -109,6 +113,24 @@ fn unhurried(group: Group) -> Group {
         .bystander_grace(Duration::from_millis(4))
         .term_grace(Duration::from_millis(100))
         .heartbeat(Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(4))
+}
+
+fn give_and_roll(
+    arguments: &Arguments,
+    supervisor: &Supervisor,
+    groups: &[(&'static str, u8)],
+    begin: Instant,
+) -> (Vec<Notes>, Rolls) {
+    if arguments.roll_every.is_zero() {
+        return (give_all(arguments, supervisor, groups, begin), Rolls::default());
+    }
+    let (working, is_over) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let roller = scope.spawn(move || roller::roll(supervisor, groups, arguments.roll_every, &is_over));
+        let notes = give_all(arguments, supervisor, groups, begin);
+        drop(working);
+        (notes, roller.join().expect("the roller has not panicked"))
+    })
 }
 
 fn give_all(
@@ -213,6 +235,9 @@ fn print_sums(arguments: &Arguments, outcome: &Outcome, breaches: &[Breach]) {
         grouped(record.stops),
         record.kills_by_supervisor
     );
+    if !arguments.roll_every.is_zero() {
+        println!("{:>10}: {}", "roller", outcome.rolls);
+    }
     println!("{:>10}: {} times the queue was full", "submitters", grouped(refusals));
     println!(
         "seed {}: {} breaches in {} jobs, {:.0?}, {:.0} jobs/s",
