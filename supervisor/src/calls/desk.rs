@@ -12,6 +12,7 @@ use std::thread;
 
 use bytes::Bytes;
 use ganger_protocol::{Call, CallReply, CodecError, Failure, FailureKind, Refusal, Time, decode, encode};
+use log::Level;
 use parking_lot::{Condvar, Mutex};
 
 use super::{CallContext, Peers};
@@ -80,8 +81,8 @@ impl Registry {
     where
         F: Fn(&[u8], &CallContext) -> Result<Vec<u8>, Failure> + Send + Sync + 'static,
     {
-        let before = self.0.insert(name.to_owned(), Arc::new(handler));
-        assert!(before.is_none(), "the call {name:?} has a handler already");
+        assert!(!self.0.contains_key(name), "the call {name:?} has a handler already");
+        self.0.insert(name.to_owned(), Arc::new(handler));
     }
 }
 
@@ -163,11 +164,12 @@ impl Desk {
 }
 
 fn start(shared: &Arc<Shared>) -> bool {
-    let shared = Arc::clone(shared);
+    let own = Arc::clone(shared);
     let thread = thread::Builder::new().name(String::from("ganger-call"));
-    let started = thread.spawn(move || shared.desk.run(&shared));
+    let started = thread.spawn(move || own.desk.run(&own));
     if let Err(error) = &started {
-        log::error!(target: "ganger", "a thread for calls could not be started: {error}");
+        // On the loop: the logger is somebody else's code.
+        shared.courier.note(Level::Error, || format!("a thread for calls could not be started: {error}"));
     }
     started.is_ok()
 }

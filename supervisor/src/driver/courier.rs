@@ -72,7 +72,7 @@ impl Courier {
     }
 
     /// Has a sentence of the supervisor's own logged; never blocks.
-    pub(super) fn note(&self, level: Level, text: impl FnOnce() -> String) {
+    pub(crate) fn note(&self, level: Level, text: impl FnOnce() -> String) {
         if level <= log::max_level() {
             self.record(Record::Note { level, text: text() });
         }
